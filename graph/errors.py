@@ -1,0 +1,142 @@
+"""What can go wrong, and how it is told.
+
+    DarkroomError            the user's mistakes: a message, a hint, an exit code, never a traceback
+    ├── UsageError           the command line is wrong                                    exit 2
+    ├── WorkflowError        a workflow is wrong: every `Mistake` of it, with its place   exit 2, or 3
+    ├── MissingError         a file or model is not there, or is not what it should be    exit 3
+    ├── StepError            a node could not do its work                                 exit 1
+    │   └── OutOfMemory      with what was needed, what was free, and what lowers it
+    └── Stopped              the user asked to stop                                       exit 128 + signal
+
+Our own mistakes are ordinary exceptions, and a traceback of them is wanted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a text something stands. Lines and columns count from 1, columns in characters."""
+
+    file: str
+    line: int
+    column: int
+    text: str = ""
+    """The source line itself, without its line break."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing that is wrong with a workflow, and the way out."""
+
+    code: str
+    """A word for programs, e.g. "unknown-parameter". Stable across releases."""
+    message: str
+    place: Place | None = None
+    hint: str = ""
+    missing: bool = False
+    """True where nothing but a file or a model is lacking (exit 3 instead of 2)."""
+
+    def __str__(self) -> str:
+        lines = [f"{self.place}: {self.message}" if self.place else self.message]
+        if self.place and self.place.text:
+            lines += excerpt(self.place)
+        if self.hint:
+            lines.append(f"  {self.hint}")
+        return "\n".join(lines)
+
+
+class DarkroomError(Exception):
+    """A user's mistake."""
+
+    exit_code = 2
+    code = "error"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class UsageError(DarkroomError):
+    """The command line asks for something that cannot be."""
+
+    code = "usage"
+
+
+class MissingError(DarkroomError):
+    """A file or model is not there, cannot be read, or is not what its use needs."""
+
+    exit_code = 3
+    code = "missing-file"
+
+
+class StepError(DarkroomError):
+    """A node could not do its work; other branches of the graph go on."""
+
+    exit_code = 1
+    code = "step-failed"
+
+
+class OutOfMemory(StepError):
+    """A device has not enough memory for a step."""
+
+    code = "out-of-memory"
+
+
+class Stopped(DarkroomError):
+    """The user asked to stop. `signal` is 2 (Ctrl-C) or 15 (terminate)."""
+
+    code = "stopped"
+
+    def __init__(self, signal: int = 2) -> None:
+        super().__init__("stopped; what was finished is kept")
+        self.signal = signal
+        self.exit_code = 128 + signal
+
+
+class WorkflowError(DarkroomError):
+    """A workflow is wrong. Carries every mistake found, in the order of the file."""
+
+    code = "workflow"
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = tuple(sorted(mistakes, key=_in_file_order))
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+        self.exit_code = 3 if all(mistake.missing for mistake in self.mistakes) else 2
+
+
+def suggest(word: str, candidates: Iterable[str]) -> str:
+    """Offer the one name that is near, otherwise the list; nothing if there is nothing to offer."""
+    names = sorted(set(candidates))
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if near:
+        return f'Did you mean "{near[0]}"?'
+    return f"Possible: {_listed(names)}." if names else ""
+
+
+def excerpt(place: Place, width: int = 110) -> list[str]:
+    """Show the source line of a place, cut to `width`, with a caret below the column."""
+    start = max(0, place.column - 1 - width // 2) if len(place.text) > width else 0
+    shown = place.text[start : start + width].replace("\t", " ")
+    shown = "".join(letter if letter.isprintable() else "·" for letter in shown)
+    return [f"  {shown}", f"  {' ' * (place.column - 1 - start)}^"]
+
+
+def _listed(names: list[str], most: int = 24) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _in_file_order(mistake: Mistake) -> tuple[str, int, int]:
+    return (mistake.place.file, mistake.place.line, mistake.place.column) if mistake.place else ("", 0, 0)

@@ -1,0 +1,190 @@
+"""What a node is: a class whose fields are parameters, whose `run` takes the ports and returns the outputs.
+
+    class Grayscale(Node, kind="grayscale", version=1):
+        \"\"\"Drop the colour, keep the brightness.\"\"\"
+
+        def run(self, ctx: Context, image: Picture) -> Picture:
+            return Picture(image.pixels.convert("L").convert("RGB"))
+
+The wiring reads `parameters`, `ports` and `outputs` of the class; nothing is declared twice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from graph.values import FileRef, Picture, SavedFile, Value
+
+__all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
+
+SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+RESERVED = frozenset({"use", "when", "each", "device", "cache", "doc", "after"})
+"""Keys of a node in a workflow that can never be ports or parameters."""
+
+
+class Context(Protocol):
+    """What a node may know of the run it is part of."""
+
+    @property
+    def device(self) -> str:
+        """Where to compute: "cpu", "cuda:0", "mps" ... ("cpu" for nodes that are not accelerated)."""
+
+    @property
+    def precision(self) -> str:
+        """What to compute in: fp32, fp16 or bf16."""
+
+    def progress(self, step: int, total: int) -> None:
+        """Say that step `step` of `total` is done. Raises Stopped if the user asked to stop."""
+
+    def warn(self, message: str) -> None:
+        """Tell the user something that does not stop the run."""
+
+    def digest(self, file: FileRef) -> str:
+        """sha256 of a file's content, from memory where the file has not changed."""
+
+    def locate(self, digest: str) -> Path:
+        """Where the file or folder with this content lies in this run."""
+
+    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+        """Write a picture under the output folder, atomically and never over an existing file.
+
+        pattern: a relative path; {name}, {node}, {seed}, {n} ... are filled in. Raises StepError.
+        """
+
+
+class Node(BaseModel):
+    """Base of all nodes. Subclasses say `kind` (the word after `use:`) and `version` in their class line.
+
+    Raise `version` whenever the same inputs give another result: results of older versions are not used again.
+    `accelerated=True` says that the node computes with a model's weights, on a device, in a precision.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+
+    kind: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    accelerated: ClassVar[bool] = False
+
+    def __init_subclass__(cls, *, kind: str = "", version: int = 1, accelerated: bool = False, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.kind, cls.version, cls.accelerated = kind, version, accelerated
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An argument of `run`."""
+
+    name: str
+    type: Any
+    """A value type, or one of str, int, float, bool; of a list, of its items."""
+    many: bool = False
+    """Takes a list."""
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One thing that `run` returns."""
+
+    name: str
+    type: Any
+    many: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A field of a node."""
+
+    name: str
+    type: Any
+    required: bool
+    default: Any
+    description: str = ""
+
+
+@cache
+def parameters(node: type[Node]) -> dict[str, Parameter]:
+    """The parameters of a node class, in the order of their declaration."""
+    return {
+        name: Parameter(name, field.annotation, field.is_required(), field.default, field.description or "")
+        for name, field in node.model_fields.items()
+    }
+
+
+@cache
+def ports(node: type[Node]) -> dict[str, Port]:
+    """The ports of a node class, in the order of `run`'s arguments.
+
+    Raises TypeError if `run` is missing or an argument's type cannot travel on a link.
+    """
+    signature = inspect.signature(_run(node))
+    hints = typing.get_type_hints(_run(node))
+    found = {}
+    for name, argument in list(signature.parameters.items())[2:]:
+        if name in RESERVED or name in node.model_fields:
+            raise TypeError(f'{node.kind}: "{name}" cannot be a port, it is a reserved word or a parameter')
+        kind, many = _link_type(_without_none(hints[name]), f"{node.kind}.{name}")
+        found[name] = Port(name, kind, many, argument.default is inspect.Parameter.empty)
+    return found
+
+
+@cache
+def outputs(node: type[Node]) -> dict[str, Output]:
+    """The outputs of a node class, the main one first."""
+    returned = typing.get_type_hints(_run(node))["return"]
+    if isinstance(returned, type) and issubclass(returned, tuple) and hasattr(returned, "_fields"):
+        parts = typing.get_type_hints(returned)
+    else:
+        parts = {_noun(returned): returned}
+    return {name: Output(name, *_link_type(part, f"{node.kind} -> {name}")) for name, part in parts.items()}
+
+
+def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
+    """What `run` gave, one value an output."""
+    return tuple(result) if len(outputs(node)) > 1 or hasattr(result, "_fields") else (result,)
+
+
+def source(node: type[Node]) -> str:
+    """The file that declares a node, for messages."""
+    return inspect.getsourcefile(node) or node.__module__
+
+
+def type_name(kind: Any, many: bool = False) -> str:
+    """How a type is called in messages."""
+    name = SCALARS.get(kind) or getattr(kind, "__name__", str(kind))
+    return f"list[{name}]" if many else name
+
+
+def _run(node: type[Node]) -> Any:
+    run = getattr(node, "run", None)
+    if run is None:
+        raise TypeError(f'{node.__name__} ("{node.kind}") has no method "run"')
+    return run
+
+
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        rest = [part for part in typing.get_args(kind) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else kind
+    return kind
+
+
+def _link_type(kind: Any, where: str) -> tuple[Any, bool]:
+    many = typing.get_origin(kind) in (list, tuple)
+    item = typing.get_args(kind)[0] if many else kind
+    if item in SCALARS or (isinstance(item, type) and issubclass(item, Value)):
+        return item, many
+    raise TypeError(f"{where}: {kind} cannot travel on a link")
+
+
+def _noun(kind: Any) -> str:
+    item, _ = _link_type(kind, "output")
+    return SCALARS[item] if item in SCALARS else str(item.noun)

@@ -1,0 +1,327 @@
+"""Values that travel on links, and their one canonical form as bytes.
+
+A value is frozen and at rest: tensors and pixels are immutable bytes in main memory, contiguous, without a device.
+A node thaws what it works on and freezes what it returns, so nobody can change a value that another node still
+needs, and a value is the same whether it was computed just now or read from the cache.
+
+`encode` gives a value's bytes: JSON where there are no arrays, the safetensors layout where there are. The sha256
+of these bytes is the value's digest; equal values have equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from graph.errors import MissingError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TYPES: dict[str, type[Value]] = {}
+
+
+@dataclass(frozen=True)
+class Value:
+    """Base of what travels on links besides text, numbers and booleans. Declare subclasses as frozen dataclasses.
+
+    Fields may be None, bool, int, float, str, bytes, `Tensor`, other values, and tuples of these.
+    """
+
+    noun: ClassVar[str] = "value"
+    """The name of an output of this type, where a node has one output."""
+
+    def __init_subclass__(cls, noun: str | None = None, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if noun:
+            cls.noun = noun
+        known = _TYPES.setdefault(cls.__name__, cls)
+        if known.__qualname__ != cls.__qualname__ or known.__module__ != cls.__module__:
+            raise TypeError(f'two value types are called "{cls.__name__}": {known.__module__}, {cls.__module__}')
+        _TYPES[cls.__name__] = cls
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An array at rest: C-contiguous little-endian bytes. `dtype` as safetensors writes it (F32, F16, BF16, U8 ...)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, init=False)
+class Raster(Value):
+    """Pixels, 8 bits a channel, rows from the top."""
+
+    modes: ClassVar[tuple[str, ...]] = ()
+
+    mode: str
+    width: int
+    """In pixels."""
+    height: int
+    """In pixels."""
+    data: bytes
+
+    def __init__(self, pixels: Image) -> None:
+        if pixels.mode not in self.modes:
+            raise ValueError(f"{type(self).__name__} takes {' or '.join(self.modes)} pixels, not {pixels.mode}")
+        for name, value in (("mode", pixels.mode), ("width", pixels.width), ("height", pixels.height)):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "data", pixels.tobytes())
+
+    @property
+    def pixels(self) -> Image:
+        """A fresh Pillow image of these pixels; changing it changes nothing here."""
+        from PIL import Image
+
+        return Image.frombytes(self.mode, (self.width, self.height), self.data)
+
+    @property
+    def digest(self) -> str:
+        """"sha256:" and the digest of the pixels with their mode and size, whatever file they came from."""
+        return "sha256:" + encode(self).digest
+
+    def save(self, path: str | Path) -> None:
+        """Write the pixels to a file; its suffix names the format."""
+        self.pixels.save(path)
+
+
+@dataclass(frozen=True, init=False)
+class Picture(Raster, noun="image"):
+    """A picture: L, RGB, or RGBA with straight alpha, in sRGB."""
+
+    modes: ClassVar[tuple[str, ...]] = ("L", "RGB", "RGBA")
+
+
+@dataclass(frozen=True, init=False)
+class Mask(Raster, noun="mask"):
+    """Where to paint: 0 keeps, 255 repaints."""
+
+    modes: ClassVar[tuple[str, ...]] = ("L",)
+
+
+@dataclass(frozen=True)
+class Latents(Value, noun="latents"):
+    """One or more pictures in a model's latent space."""
+
+    samples: Tensor
+    """F32, (count, channels, height / factor, width / factor), multiplied by the VAE's scaling factor."""
+    generators: tuple[bytes, ...] = ()
+    """Per sample, the state of torch's CPU generator after the draws so far; the sampler draws on from there."""
+    is_noise: bool = False
+    """Unit Gaussian noise, not yet scaled to a sampler's first noise level; otherwise a clean picture."""
+
+
+@dataclass(frozen=True)
+class Conditioning(Value, noun="conditioning"):
+    """What a text encoder makes of a prompt."""
+
+    embeddings: Tensor
+    """F32, (1, tokens, width)."""
+    pooled: Tensor | None = None
+    """F32, (1, width), for families that take one."""
+
+
+@dataclass(frozen=True)
+class ModelHandle(Value, noun="model"):
+    """A description of one component of a model; the weights stay in their file until a step needs them."""
+
+    digest: str
+    """sha256 of the model's files; where they lie is looked up anew in every run."""
+    component: str
+    """The part of the model, as its folder is called: unet, text_encoder, vae, upscaler ..."""
+    family: str
+    """What decides how the weights are used: "sd1", "sd2" ..."""
+    precision: str = "auto"
+    """What the user asked for: auto, fp32, fp16 or bf16."""
+    patches: tuple[str, ...] = ()
+    """What changes the weights after loading (LoRA ...), as canonical JSON, in order."""
+
+
+@dataclass(frozen=True)
+class Denoiser(ModelHandle, noun="model"):
+    """A denoising network with its schedule."""
+
+
+@dataclass(frozen=True)
+class TextEncoder(ModelHandle, noun="text_encoder"):
+    """A text encoder with its tokenizer."""
+
+
+@dataclass(frozen=True)
+class Vae(ModelHandle, noun="vae"):
+    """An autoencoder between pictures and latents."""
+
+
+@dataclass(frozen=True)
+class SuperResolution(ModelHandle, noun="model"):
+    """A network that enlarges pictures."""
+
+
+@dataclass(frozen=True)
+class SavedFile(Value, noun="path"):
+    """A file that a node wrote. A remembered one counts only while the file is there with these bytes."""
+
+    path: str
+    """Absolute."""
+    digest: str
+    """sha256 of the file's bytes."""
+    size: int
+    """In bytes."""
+
+    def __str__(self) -> str:
+        return self.path
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file that a parameter names: a parameter of this type enters keys by the file's content, not its name."""
+
+    what: ClassVar[str] = "file"
+
+    written: str
+    """As the user wrote it."""
+    path: Path
+    """Where it was found, absolute."""
+
+    @classmethod
+    def find(cls, written: str, folder: Path) -> Self:
+        """Locate a file. `folder` is what a relative path is relative to.
+
+        Raises MissingError, naming the file and where it was looked for.
+        """
+        path = absolute(written, folder, cls.what)
+        if not path.is_file():
+            state = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "is not there"
+            raise MissingError(f'{cls.what} "{written}" {state}', hint=f"Looked for {path}")
+        return cls(written, path)
+
+    def members(self) -> tuple[tuple[str, Path], ...]:
+        """The files whose bytes are the content, each with the name under which it enters the digest."""
+        return (("", self.path),)
+
+
+class PictureFile(FileRef):
+    """A picture file."""
+
+    what = "picture"
+
+
+def absolute(written: str, folder: Path, what: str = "file") -> Path:
+    """Make a user's path absolute, or raise MissingError where no file can have such a name."""
+    if not written or "\0" in written:
+        raise MissingError(f"{what} {json.dumps(written)} cannot be the name of a file", hint="Name a file.")
+    return (folder / Path(written).expanduser()).absolute()
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A value as bytes, with the sha256 of these bytes (64 hexadecimal digits)."""
+
+    digest: str
+    data: bytes
+
+
+_PLAIN = (str, bool, int, type(None))
+_MAGIC = b'{"darkroom":1,'
+
+
+def encode(value: object) -> Blob:
+    """Give a value its canonical bytes.
+
+    Raises TypeError for what no value may hold, ValueError for a number that is not finite.
+    """
+    arrays: list[Tensor] = []
+    tree = json.dumps(_pack(value, arrays), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = (_MAGIC.decode() + f'"value":{tree}' + "}").encode("utf-8", "surrogatepass")
+    data = _with_arrays(text.decode("utf-8", "surrogatepass"), arrays) if arrays else text
+    return Blob(hashlib.sha256(data).hexdigest(), data)
+
+
+def decode(data: bytes) -> Any:
+    """Give the value that `encode` made these bytes of. A sequence comes back as a list, inside values as a tuple.
+
+    Raises ValueError if these are not the bytes of a value.
+    """
+    try:
+        if data.startswith(_MAGIC):
+            value = _unpack(json.loads(data.decode("utf-8", "surrogatepass"))["value"], ())
+        else:
+            tree, arrays = _read_arrays(data)
+            value = _unpack(json.loads(tree)["value"], arrays)
+    except (KeyError, IndexError, TypeError, UnicodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"not the bytes of a value: {error!r}") from error
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _pack(value: object, arrays: list[Tensor]) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} is not a finite number")
+        return value
+    if isinstance(value, Value):
+        content = {field.name: _pack(getattr(value, field.name), arrays) for field in fields(value)}
+        return {"type": type(value).__name__, **content}
+    if isinstance(value, (list, tuple)):
+        return [_pack(item, arrays) for item in value]
+    if isinstance(value, (Tensor, bytes)):
+        arrays.append(value if isinstance(value, Tensor) else Tensor("U8", (len(value),), value))
+        return {"type": "tensor" if isinstance(value, Tensor) else "bytes", "at": len(arrays) - 1}
+    raise TypeError(f"a value cannot hold {type(value).__name__}: {value!r:.80}")
+
+
+def _unpack(tree: Any, arrays: tuple[Tensor, ...]) -> Any:
+    if isinstance(tree, list):
+        return tuple(_unpack(item, arrays) for item in tree)
+    if not isinstance(tree, dict):
+        return tree
+    kind = tree["type"]
+    if kind in ("tensor", "bytes"):
+        array = arrays[tree["at"]]
+        return array if kind == "tensor" else array.data
+    value = object.__new__(_TYPES[kind])
+    for field in fields(value):
+        object.__setattr__(value, field.name, _unpack(tree[field.name], arrays))
+    return value
+
+
+def _with_arrays(tree: str, arrays: list[Tensor]) -> bytes:
+    """Source: the safetensors format (8-byte length, JSON header, bytes), readable by any of its readers."""
+    header: dict[str, Any] = {"__metadata__": {"darkroom": tree}}
+    start = 0
+    for name, array in enumerate(arrays):
+        stop = start + len(array.data)
+        header[str(name)] = {"dtype": array.dtype, "shape": list(array.shape), "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, *(array.data for array in arrays)))
+
+
+def _read_arrays(data: bytes) -> tuple[str, tuple[Tensor, ...]]:
+    body = 8 + int.from_bytes(data[:8], "little")
+    if body > len(data):
+        raise ValueError("not the bytes of a value: cut short")
+    header = json.loads(data[8:body])
+    tree: str = header.pop("__metadata__")["darkroom"]
+    entries = [header[str(name)] for name in range(len(header))]
+    return tree, tuple(_array(entry, data, body) for entry in entries)
+
+
+def _array(entry: dict[str, Any], data: bytes, body: int) -> Tensor:
+    start, stop = entry["data_offsets"]
+    if body + stop > len(data):
+        raise ValueError("not the bytes of a value: cut short")
+    return Tensor(entry["dtype"], tuple(entry["shape"]), data[body + start : body + stop])
+
+
+if sys.byteorder != "little":
+    raise ImportError("Darkroom keeps arrays as little-endian bytes and does not run on big-endian machines")

@@ -1,0 +1,1 @@
+"""The stages, one a file, found by listing this folder. Nodes never import each other."""

@@ -1,0 +1,47 @@
+"""A context for running one node by itself."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from graph.values import FileRef, Picture, SavedFile
+
+
+@dataclass
+class Bench:
+    """Runs nodes on the CPU in fp32 and writes down what they say."""
+
+    folder: Path
+    device: str = "cpu"
+    precision: str = "fp32"
+    steps: list[tuple[int, int]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    places: dict[str, Path] = field(default_factory=dict)
+
+    def progress(self, step: int, total: int) -> None:
+        self.steps.append((step, total))
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def digest(self, file: FileRef) -> str:
+        content = hashlib.sha256()
+        for name, path in file.members():
+            content.update(name.encode() + hashlib.sha256(path.read_bytes()).digest())
+        self.places[content.hexdigest()] = file.path
+        return content.hexdigest()
+
+    def locate(self, digest: str) -> Path:
+        return self.places[digest]
+
+    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+        raise LookupError("a bench has no output folder")
+
+
+@pytest.fixture
+def ctx(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
