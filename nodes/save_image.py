@@ -1,0 +1,27 @@
+"""Write a picture into the output folder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from graph.node import Context, Field, Node
+from graph.values import Picture, SavedFile
+
+Format = Literal["png", "jpeg", "webp"]
+
+
+class SaveImage(Node, kind="save_image", version=1):
+    """Write a picture as PNG, JPEG or WEBP, never over another file.
+
+    path: below the output folder; {name} (of the workflow), {node}, {seed} and {n} are filled in, where {n} is
+    the first number that is free; {n:05} writes five digits. Without {n}, a taken name gets -2, -3 ...
+
+    Raises StepError where the file cannot be written, or would lie outside the output folder.
+    """
+
+    path: str = Field(default="{name}-{n:05}.png", min_length=1, description="the file's name, or its pattern")
+    format: Format | None = Field(default=None, description="the path's suffix tells it unless set")
+    quality: int = Field(default=95, ge=1, le=100, description="of JPEG and WEBP; 100 makes WEBP lossless")
+
+    def run(self, ctx: Context, image: Picture) -> SavedFile:
+        return ctx.save(image, self.path, format=self.format or "", quality=self.quality)
