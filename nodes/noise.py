@@ -1,0 +1,27 @@
+"""noise: where a picture starts."""
+
+from __future__ import annotations
+
+from graph.node import Context, Field, Node
+from graph.values import Denoiser, Latents
+
+
+class Noise(Node, kind="noise", version=1):
+    """Draw unit Gaussian noise in a model's latent space.
+
+    Sample i of a batch is drawn with seed + i (modulo 2**64), so that any picture of a batch can be made alone.
+    Drawn on the CPU in fp32 whatever the device: the same seed gives the same noise on every machine.
+    width, height: of the picture, in pixels; without them, the size the model was trained at.
+
+    Raises StepError for a size that the model's latents cannot have.
+    """
+
+    seed: int = Field(default=0, ge=0, lt=2**64, description="which noise; sample i takes seed + i")
+    width: int | None = Field(default=None, ge=64, le=16384, multiple_of=8, description="picture width, pixels")
+    height: int | None = Field(default=None, ge=64, le=16384, multiple_of=8, description="picture height, pixels")
+    count: int = Field(default=1, ge=1, le=64, description="how many pictures")
+
+    def run(self, ctx: Context, model: Denoiser) -> Latents:
+        from nodes.sd.noise import draw_noise
+
+        return draw_noise(ctx, model, self.seed, self.width, self.height, self.count)
