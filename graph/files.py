@@ -1,0 +1,73 @@
+"""What files hold, as one digest each, hashed once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Protocol
+
+from graph.errors import MissingError
+from graph.values import FileRef
+
+_SETTLED = 2.0
+"""Seconds after which a second change of a file is sure to have another time stamp, on every file system."""
+
+
+class Memo(Protocol):
+    """Remembers digests of files by what `stat` says of them. A Cache is one."""
+
+    def file_digest(self, stat_key: str) -> str | None: ...
+
+    def note_file_digest(self, stat_key: str, digest: str) -> None: ...
+
+
+def digest_of(ref: FileRef, cache: Memo) -> str:
+    """Give the sha256 of what a file parameter names.
+
+    One file: the sha256 of its bytes, as model sites publish it. Several: the sha256 of their sorted lines
+    `[name, sha256]`.
+
+    Raises MissingError, naming the file and the reason, where one cannot be read.
+    """
+    digests = [(name, _file_digest(path, ref, cache)) for name, path in ref.members()]
+    if [name for name, _ in digests] == [""]:
+        return digests[0][1]
+    lines = sorted(json.dumps(entry) + "\n" for entry in digests)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _file_digest(path: Path, ref: FileRef, cache: Memo) -> str:
+    try:
+        return _remembered(path, cache) or _hashed(path, cache)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        message = f'{ref.what} "{ref.written}" cannot be read: {reason}'
+        raise MissingError(message, hint=f"Tried {path}") from error
+
+
+def _remembered(path: Path, cache: Memo) -> str | None:
+    return cache.file_digest(_stat_key(path, os.stat(path)))
+
+
+def _hashed(path: Path, cache: Memo) -> str:
+    """Hash a file, and remember it if it stood still before and while it was read."""
+    with open(path, "rb") as file:
+        before = os.fstat(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        after = os.fstat(file.fileno())
+    stat_key = _stat_key(path, before)
+    if stat_key == _stat_key(path, after) and _is_settled(before):
+        cache.note_file_digest(stat_key, digest)
+    return digest
+
+
+def _is_settled(stat: os.stat_result) -> bool:
+    return time.time() - max(stat.st_mtime, stat.st_ctime) >= _SETTLED
+
+
+def _stat_key(path: Path, stat: os.stat_result) -> str:
+    facts = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return json.dumps([str(path), *facts])
