@@ -1,7 +1,23 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name.
 
-Floors, low to high; a file imports only from lower ones (tests/test_floors.py holds it):
-
-    errors -> values, events -> outputs, document -> node -> registry, references, conditions -> workflow
-    -> wiring, keys -> store, files -> cache, placement -> plan -> execute -> console
+errors -> values, events -> syntax, document, node -> workflow -> wiring, keys -> store -> cache, placement
+-> plan -> execute -> console
 """
+
+FLOORS = (
+    ("errors", "events", "tables"),
+    ("values", "syntax", "report"),
+    ("document", "node", "files"),
+    ("references", "fields", "registry", "sources", "keys"),
+    ("params", "conditions"),
+    ("workflow",),
+    ("steps", "order"),
+    ("lookup",),
+    ("wiring",),
+    ("store", "memory"),
+    ("cache", "placement"),
+    ("plan",),
+    ("execute",),
+    ("console",),
+)
+"""Low to high. A file imports only from lower floors, not from its own; tests/test_floors.py holds it."""
