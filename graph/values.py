@@ -116,6 +116,8 @@ class Latents(Value, noun="latents"):
     """Per sample, the state of torch's CPU generator after the draws so far; the sampler draws on from there."""
     is_noise: bool = False
     """Unit Gaussian noise, not yet scaled to a sampler's first noise level; otherwise a clean picture."""
+    channels_last: bool = False
+    """Whether they are computed with laid out pixel by pixel, as a VAE gives them: it decides the last bits."""
 
 
 @dataclass(frozen=True)
