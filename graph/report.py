@@ -172,7 +172,7 @@ def _number(seconds: float) -> str:
 
 def duration(seconds: float) -> str:
     """Tell a time: "0.03 s", "1.9 s", "3 min 12 s", "2 h 05 min"."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{_number(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
