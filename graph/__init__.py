@@ -1,23 +1,24 @@
-"""The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name.
-
-errors -> values, events -> syntax, document, node -> workflow -> wiring, keys -> store -> cache, placement
--> plan -> execute -> console
-"""
+"""The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
     ("errors", "events", "tables"),
     ("values", "syntax", "report"),
-    ("document", "node", "files"),
+    ("outputs", "document", "node", "files"),
     ("references", "fields", "registry", "sources", "keys"),
     ("params", "conditions"),
+    ("entries",),
     ("workflow",),
     ("steps", "order"),
     ("lookup",),
-    ("wiring",),
+    ("wiring", "living"),
+    ("index",),
     ("store", "memory"),
     ("cache", "placement"),
+    ("upkeep", "ready", "provenance"),
+    ("explain", "rerun"),
     ("plan",),
+    ("context", "deliver", "failures"),
     ("execute",),
-    ("console",),
+    ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor"),
 )
 """Low to high. A file imports only from lower floors, not from its own; tests/test_floors.py holds it."""

@@ -112,7 +112,9 @@ def test_nobody_needs_networkx(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SOURCE, ids=_name)
 def test_a_file_is_short_enough_to_read(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+    lines = path.read_text(encoding="utf-8").count("\n")
+
+    assert lines <= MOST_LINES
 
 
 @pytest.mark.parametrize("path", SOURCE, ids=_name)
