@@ -19,6 +19,6 @@ FLOORS = (
     ("plan",),
     ("context", "deliver", "failures"),
     ("execute",),
-    ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor"),
+    ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words"),
 )
 """Low to high. A file imports only from lower floors, not from its own; tests/test_floors.py holds it."""

@@ -159,7 +159,7 @@ def source(node: type[Node]) -> str:
 
 def type_name(kind: Any, many: bool = False) -> str:
     """How a type is called in messages."""
-    name = SCALARS.get(kind) or getattr(kind, "__name__", str(kind))
+    name = SCALARS.get(kind) or str(getattr(kind, "__name__", kind))
     return f"list[{name}]" if many else name
 
 

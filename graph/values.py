@@ -176,6 +176,8 @@ class SavedFile(Value, noun="path"):
     """sha256 of the file's bytes."""
     size: int
     """In bytes."""
+    pixels: str = ""
+    """"sha256:..." of the picture in it."""
 
     def __str__(self) -> str:
         return self.path

@@ -1,0 +1,175 @@
+"""Darkroom's public names: what programs and plug-ins import.
+
+    from darkroom import load, run
+    result = run(load("workflows/txt2img.yaml"), prompt="a red circle", seed=7)
+    result.outputs["picture"].save("out.png")
+
+A node needs `Node`, `Field`, `Context` and the value types of its ports; see docs/writing-a-node.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from graph.cache import Cache, Memory, open_cache
+from graph.context import Stop
+from graph.errors import DarkroomError, MissingError, OutOfMemory, StepError, Stopped, UsageError, WorkflowError
+from graph.events import Event, Silent, Sink, Warned
+from graph.execute import Results, execute
+from graph.node import Context, Field, Node
+from graph.placement import must_have, survey
+from graph.plan import Plan
+from graph.plan import plan as _plan
+from graph.ready import World
+from graph.registry import Registry, find_nodes
+from graph.steps import Graph
+from graph.values import (
+    Conditioning,
+    Denoiser,
+    FileRef,
+    Latents,
+    Mask,
+    ModelHandle,
+    Picture,
+    PictureFile,
+    SavedFile,
+    SuperResolution,
+    Tensor,
+    TextEncoder,
+    Vae,
+    Value,
+)
+from graph.wiring import wire
+from graph.workflow import Workflow, load, set_values
+
+__all__ = [
+    "Conditioning", "Context", "DarkroomError", "Denoiser", "Event", "Field", "FileRef", "Graph", "Latents", "Mask",
+    "MissingError", "ModelHandle", "Node", "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile",
+    "Session", "Silent", "Sink", "StepError", "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder",
+    "UsageError", "Vae", "Value", "Workflow", "WorkflowError", "check", "kinds", "load", "open_session", "plan", "run",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What checks, plans and runs have in common: the kinds of nodes, the cache, the place. Close its cache."""
+
+    registry: Registry
+    cache: Cache
+    world: World
+    sink: Sink
+
+    def check(self, workflow: Workflow, only: str | None = None) -> Graph:
+        """Wire a workflow. Raises WorkflowError with every mistake of it."""
+        return wire(workflow, self.registry, only)
+
+    def plan(self, graph: Graph, force: Collection[str] = ()) -> Plan:
+        """Decide what a run would do. Raises UsageError, MissingError."""
+        return _plan(graph, self.cache, self._world(graph), force)
+
+    def run(self, planned: Plan, *, stop: Stop | None = None, keep_values: bool = False, save: bool = True) -> Results:
+        """Run a plan. Raises Stopped."""
+        return execute(
+            planned,
+            self.cache,
+            self.sink,
+            self._world(planned.graph),
+            stop=stop,
+            release=_release,
+            keep_values=keep_values,
+            save=save,
+        )
+
+    def _world(self, graph: Graph) -> World:
+        return replace(self.world, workflow=graph.workflow.name)
+
+
+def open_session(
+    *,
+    cache: str | Path | None = None,
+    out: str | Path = "outputs",
+    device: str = "auto",
+    nodes: Sequence[str | Path] = (),
+    sink: Sink | None = None,
+    memory_only: bool = False,
+) -> Session:
+    """Bring together what runs need.
+
+    cache: the folder of results; the user's own unless given. memory_only: keep nothing on disk.
+    nodes: folders with nodes of one's own. Raises UsageError for a device or folder that is not there.
+    """
+    sink = sink or Silent()
+    devices = survey()
+    asked = must_have(devices, device)
+    registry = kinds(tuple(map(Path, nodes)))
+    store: Cache = Memory() if memory_only else open_cache(Path(cache) if cache else None, _warner(sink))
+    return Session(registry, store, World(store, Path(out).absolute(), devices, asked), sink)
+
+
+@cache
+def kinds(folders: tuple[Path, ...] = ()) -> Registry:
+    """Every kind of node: Darkroom's own, those in `folders`, and those of installed packages."""
+    return find_nodes("nodes", folders)
+
+
+def check(workflow: Workflow, *, nodes: Sequence[str | Path] = ()) -> Graph:
+    """Check a workflow. Raises WorkflowError with every mistake of it."""
+    return wire(workflow, kinds(tuple(map(Path, nodes))))
+
+
+def plan(workflow: Workflow, *, cache: str | Path | None = None, **params: object) -> Plan:
+    """Say what a run of a workflow would do, and why. Nothing is run."""
+    session = open_session(cache=cache)
+    try:
+        return session.plan(session.check(set_values(workflow, params)))
+    finally:
+        session.cache.close()
+
+
+def run(
+    workflow: Workflow,
+    /,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    nodes: Sequence[str | Path] = (),
+    sink: Sink | None = None,
+    force: Collection[str] = (),
+    **params: object,
+) -> Results:
+    """Run a workflow and give its outputs as values.
+
+    params: values of the workflow's params, by name. out: also save the pictures there.
+    Raises WorkflowError, MissingError, UsageError before anything runs; the error of the first step that failed.
+    """
+    session = open_session(cache=cache, out=out or "outputs", device=device, nodes=nodes, sink=sink)
+    try:
+        graph = session.check(set_values(workflow, params))
+        results = session.run(session.plan(graph, force), keep_values=True, save=out is not None)
+    finally:
+        session.cache.close()
+    if results.failures:
+        raise results.failures[0].error
+    return results
+
+
+def _release(handle: ModelHandle) -> None:
+    """Drop weights that no step needs any more; nothing to do where none were ever loaded."""
+    residency = sys.modules.get("nodes.sd.residency")
+    if residency is not None:
+        residency.weights.release(handle)
+
+
+def _warner(sink: Sink) -> Callable[[str], None]:
+    return lambda message: sink.emit(Warned(message))
+
+
+if __name__ == "__main__":
+    import runner
+
+    sys.exit(runner.main())

@@ -1,0 +1,120 @@
+"""What a running node knows of the run: the `Context` of `graph.node`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from graph.errors import MissingError, Stopped, UsageError
+from graph.events import NodeProgress, Sink, Warned
+from graph.fields import complaints
+from graph.files import digest_of
+from graph.node import Node, returned
+from graph.outputs import write_picture
+from graph.placement import Placed
+from graph.provenance import metadata, seed_of
+from graph.ready import World
+from graph.steps import Graph, Step
+from graph.values import FileRef, Picture, SavedFile, Value
+
+
+@dataclass
+class Stop:
+    """A wish to stop, set by a signal handler or another thread."""
+
+    signal: int = 0
+    """2 (Ctrl-C) or 15 (terminate); 0 while there is no such wish."""
+
+    def check(self) -> None:
+        """Raise Stopped if the wish was made."""
+        if self.signal:
+            raise Stopped(self.signal)
+
+
+@dataclass
+class Running:
+    """The context of one step."""
+
+    step: Step
+    placed: Placed
+    world: World
+    stop: Stop
+    sink: Sink
+    graph: Graph
+
+    @property
+    def device(self) -> str:
+        return self.placed.device
+
+    @property
+    def precision(self) -> str:
+        return self.placed.precision
+
+    def progress(self, step: int, total: int) -> None:
+        self.sink.emit(NodeProgress(self.step.name, step, total))
+        self.stop.check()
+
+    def warn(self, message: str) -> None:
+        self.sink.emit(Warned(message, self.step.name))
+
+    def digest(self, file: FileRef) -> str:
+        return digest_of(file, self.world.files)
+
+    def locate(self, digest: str) -> Path:
+        found = self._places.get(digest)
+        if found is None:
+            raise MissingError(
+                f"no file of this workflow has the sha256 {digest[:12]}…", hint="Was it changed just now?"
+            )
+        return found
+
+    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+        told = metadata(self.graph, self.step.name, image.digest, self.world.files, self.world.folder)
+        fields = {"name": self.world.workflow, "node": self.step.name, "output": self.step.name}
+        fields["seed"] = str(seed_of(self.graph))
+        file = write_picture(image, self.world.folder, pattern, fields, told, format=format, quality=quality)
+        return replace(file, pixels=image.digest)
+
+    @cached_property
+    def _places(self) -> Mapping[str, Path]:
+        """Where every file and model of the workflow lies, by its digest."""
+        nodes = [step.instance for step in self.graph.steps.values() if step.instance]
+        files = [value for node in nodes for value in dict(node).values() if isinstance(value, FileRef)]
+        return {digest_of(file, self.world.files): file.path for file in files}
+
+
+@dataclass
+class Alone:
+    """The context of a node that is run outside any workflow, for a command of its own."""
+
+    say: Callable[[str], None]
+    device: str = "cpu"
+    precision: str = "fp32"
+
+    def progress(self, step: int, total: int) -> None:
+        """Nobody watches."""
+
+    def warn(self, message: str) -> None:
+        self.say(f"warning: {message}")
+
+    def digest(self, file: FileRef) -> str:
+        raise LookupError("a node outside a workflow has no cache")
+
+    def locate(self, digest: str) -> Path:
+        raise LookupError("a node outside a workflow has no files")
+
+    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+        raise LookupError("a node outside a workflow saves nothing")
+
+
+def alone(
+    node: type[Node], say: Callable[[str], None], parameters: Mapping[str, object], **inputs: Value
+) -> tuple[Any, ...]:
+    """Run one node outside any workflow. Raises UsageError for a parameter that it does not take."""
+    for complaint in complaints(node, parameters):
+        raise UsageError(f"{complaint.name} {complaint.message}", hint=complaint.hint)
+    instance: Any = node.model_validate(dict(parameters))
+    return returned(node, instance.run(Alone(say), **inputs))

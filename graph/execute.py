@@ -1,0 +1,327 @@
+"""Running a plan: every step in its order, each value kept until its last taker, every result remembered.
+
+One failed step does not stop the others: what needs it is skipped, the rest goes on, and the end says what failed.
+A step that waited is asked again when its inputs are known; if its key turns out to be in the cache it is a hit.
+Where a step takes a value whose bytes were evicted, the step that gave it is run again first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from graph.cache import Cache, Result
+from graph.context import Running, Stop
+from graph.deliver import Courier, Delivery
+from graph.errors import StepError, Stopped
+from graph.events import (
+    Action,
+    NodeFinished,
+    NodeStarted,
+    RunFinished,
+    RunStarted,
+    SavedOutput,
+    Sink,
+    Warned,
+)
+from graph.failures import Failure, told
+from graph.node import outputs, returned, type_name
+from graph.plan import Plan, Planned, find, why_run
+from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
+from graph.sources import From
+from graph.steps import Step
+from graph.values import Blob, ModelHandle, SavedFile, decode, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a run gave."""
+
+    ok: bool
+    actions: Mapping[str, Action]
+    """How each node ended."""
+    saved: tuple[SavedOutput, ...]
+    """What was saved, as events tell it."""
+    outputs: Mapping[str, Any]
+    """By the names of the outputs: the values themselves, where they were asked for."""
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0
+
+
+def execute(
+    plan: Plan,
+    cache: Cache,
+    sink: Sink,
+    world: World,
+    *,
+    stop: Stop | None = None,
+    release: Callable[[ModelHandle], None] = lambda handle: None,
+    keep_values: bool = False,
+    save: bool = True,
+) -> Results:
+    """Run a plan and give what is wanted of it.
+
+    release: called with a model handle when no step takes it any more.
+    keep_values: give the values of the outputs back. save: write wanted pictures to files.
+    Raises Stopped after what is finished was kept; everything else that goes wrong is in the results.
+    """
+    start = time.perf_counter()
+    steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
+    sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
+    run = _Run(plan, cache, sink, world, stop or Stop(), release)
+    courier = Courier(plan.graph, cache, world, run.obtain)
+    stopped: Stopped | None = None
+    try:
+        for planned in plan.steps:
+            run.settle(planned)
+    except Stopped as error:
+        stopped = error
+    delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
+    run.let_go(run.used.values())
+    cache.note_latest(plan.graph.workflow.name, run.keys)
+    cache.flush()
+    results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
+    sink.emit(_finished(results))
+    if stopped:
+        raise stopped
+    return results
+
+
+def _results(run: _Run, delivery: Delivery, seconds: float, *, stopped: bool) -> Results:
+    failures = (*run.failures, *(Failure(name, error) for name, error in delivery.failures))
+    ok = not failures and not stopped
+    return Results(ok, run.actions, delivery.saved, delivery.values, failures, seconds)
+
+
+def _finished(results: Results) -> RunFinished:
+    count = list(results.actions.values()).count
+    failed = len(results.failures)
+    return RunFinished(results.ok, count("run"), count("hit"), results.seconds, results.saved, failed, count("skipped"))
+
+
+@dataclass
+class _Run:
+    """The state of one run: how each step ended, and the bytes that are still needed."""
+
+    plan: Plan
+    cache: Cache
+    sink: Sink
+    world: World
+    stop: Stop
+    release: Callable[[ModelHandle], None]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    actions: dict[str, Action] = field(default_factory=dict)
+    held: dict[str, tuple[Blob, ...]] = field(default_factory=dict)
+    """By step: its values, until the last step that takes them is settled."""
+    fetched: dict[str, bytes] = field(default_factory=dict)
+    """By digest: what was read from the cache for the step at hand."""
+    used: dict[str, ModelHandle] = field(default_factory=dict)
+    """By digest: handles that a step was run with, whose weights may be in memory."""
+    keys: dict[str, str] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+
+    def settle(self, planned: Planned) -> None:
+        """Bring one step to its end, whatever that is, and let go of what nobody takes any more.
+
+        Raises Stopped if the user asked to stop.
+        """
+        self.stop.check()
+        step = planned.step
+        try:
+            self._settle(planned)
+        except Stopped:
+            raise
+        except Exception as error:
+            self.failures.append(Failure(step.name, error))
+            self.outcomes[step.name] = Off("failed")
+            self._finish(step, "failed", why=told(error, step))
+        self.fetched.clear()
+        for name in self.plan.releases.get(step.name, ()):
+            self._drop(name)
+
+    def _settle(self, planned: Planned) -> None:
+        if planned.action == "hit" and planned.ready and planned.result:
+            self._hit(planned.step, planned.ready, planned.result)
+        elif planned.action == "run" and planned.ready:
+            self._run(planned.step, planned.ready, planned.why)
+        else:
+            self._settle_unknown(planned.step)
+
+    def _settle_unknown(self, step: Step) -> None:
+        ready = self._prepared(step)
+        if isinstance(ready, Off):
+            self.outcomes[step.name] = ready
+            self._finish(step, "skipped", why=ready.why)
+            return
+        forced = step.name in self.plan.forced
+        found = find(step, ready, self.cache, forced=forced)
+        if found:
+            self._hit(step, ready, found)
+        else:
+            self._run(step, ready, why_run(step, ready, self.cache, self._latest, forced=forced))
+
+    def _prepared(self, step: Step) -> Ready | Off:
+        """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
+        ready = prepare(step, self.outcomes, self.read, self.world)
+        while isinstance(ready, Wait):
+            for name in ready.steps:
+                self._remake(self.plan.graph.steps[name])
+            ready = prepare(step, self.outcomes, self.read, self.world)
+        return ready
+
+    @cached_property
+    def _latest(self) -> dict[str, str]:
+        return self.cache.latest(self.plan.graph.workflow.name)
+
+    def _hit(self, step: Step, ready: Ready, result: Result) -> None:
+        self.outcomes[step.name] = Done(result.outputs)
+        self._finish(step, "hit", result.seconds, ready=ready)
+
+    def _finish(
+        self, step: Step, action: Action, seconds: float = 0.0, *, ready: Ready | None = None, why: str = ""
+    ) -> None:
+        self.actions[step.name] = action
+        device, key = "", ""
+        if ready:
+            self.keys[step.name] = key = ready.key
+            device = ready.placed.device if step.node.accelerated else ""
+        self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))
+
+    def _run(self, step: Step, ready: Ready, why: str) -> None:
+        device = ready.placed.device if step.node.accelerated else ""
+        self.sink.emit(NodeStarted(step.name, step.kind, device, why))
+        if self._bring(step):
+            ready = self._still(step, ready)
+        seconds = self._compute(step, ready)
+        self._finish(step, "run", seconds, ready=ready, why=why)
+
+    def _still(self, step: Step, ready: Ready) -> Ready:
+        """The step as it is now: an input that was made again may have come out otherwise."""
+        again = self._prepared(step)
+        return again if isinstance(again, Ready) else ready
+
+    def _compute(self, step: Step, ready: Ready) -> float:
+        """Run a node and keep what it gives. Gives the seconds of its own work."""
+        arguments = {name: value_of(source, self.outcomes, self.read) for name, source in step.inputs.items()}
+        self._note_handles(step, arguments)
+        context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph)
+        start = time.perf_counter()
+        result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
+        seconds = time.perf_counter() - start
+        self._keep(step, ready, _encoded(step, returned(step.node, result)), seconds)
+        return seconds
+
+    def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
+        digests = tuple(blob.digest for blob in blobs)
+        self.held[step.name] = blobs
+        self.outcomes[step.name] = Done(digests)
+        if not step.cache:
+            return
+        known = self.cache.result(ready.key)
+        if known and known.outputs != digests and not _writes(blobs):
+            message = f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
+            self.sink.emit(Warned(message, step.name))
+        self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
+
+    # Values
+
+    def obtain(self, origin: From) -> bytes:
+        """The bytes of an output of a settled step; the step is run again if they were evicted."""
+        data = self.read(origin)
+        if data is None:
+            self._remake(self.plan.graph.steps[origin.step])
+            data = self.held[origin.step][origin.output].data
+        return data
+
+    def read(self, origin: From) -> bytes | None:
+        """The bytes of an output of a settled step, from memory or from the cache."""
+        held = self.held.get(origin.step)
+        if held:
+            return held[origin.output].data
+        outcome = self.outcomes[origin.step]
+        if not isinstance(outcome, Done):
+            return None
+        digest = outcome.digests[origin.output]
+        if digest not in self.fetched:
+            data = self.cache.blob(digest)
+            if data is None:
+                return None
+            self.fetched[digest] = data
+        return self.fetched[digest]
+
+    def _remake(self, step: Step) -> None:
+        """Run a step again whose values are lost."""
+        self._bring(step)
+        self._again(step)
+
+    def _bring(self, step: Step) -> bool:
+        """Make sure that every value a step takes can be read; tell whether one had to be made again.
+
+        Evicted chains may be long: this keeps a stack of its own.
+        """
+        open_ = [step]
+        remade = False
+        while open_:
+            lost = next((origin.step for origin in self._taken(open_[-1]) if self.read(origin) is None), None)
+            if lost:
+                open_.append(self.plan.graph.steps[lost])
+                continue
+            last = open_.pop()
+            if open_:
+                self._again(last)
+                remade = True
+        return remade
+
+    def _again(self, step: Step) -> None:
+        ready = self._prepared(step)
+        if not isinstance(ready, Ready):
+            raise StepError(f"{step.name} cannot be made again: {ready.why}")
+        why = "its result is no longer in the cache"
+        self.sink.emit(NodeStarted(step.name, step.kind, ready.placed.device if step.node.accelerated else "", why))
+        self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
+
+    def _taken(self, step: Step) -> Iterator[From]:
+        for source in (*step.inputs.values(), *step.linked.values()):
+            yield from takes(source, self.outcomes)
+
+    def _drop(self, name: str) -> None:
+        blobs = self.held.pop(name, ())
+        outcome = self.outcomes.get(name)
+        digests = [blob.digest for blob in blobs] or (outcome.digests if isinstance(outcome, Done) else ())
+        self.let_go([self.used.pop(digest) for digest in digests if digest in self.used])
+
+    def let_go(self, handles: Iterable[ModelHandle]) -> None:
+        """Tell the owner of the weights that no step takes these any more."""
+        for handle in tuple(handles):
+            self.release(handle)
+
+    def _note_handles(self, step: Step, arguments: Mapping[str, object]) -> None:
+        for value in arguments.values():
+            if isinstance(value, ModelHandle):
+                self.used[encode(value).digest] = value
+
+
+def _encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
+    """Check what a node gave against what it declares, and give each value its bytes."""
+    declared = list(outputs(step.node).values())
+    if len(values) != len(declared):
+        raise StepError(f"a {step.kind} gave {len(values)} values, but declares {len(declared)}")
+    for value, output in zip(values, declared, strict=True):
+        items = value if output.many and isinstance(value, (list, tuple)) else [value]
+        wrong = next(
+            (item for item in items if not isinstance(item, output.type) or type(item) is bool is not output.type), None
+        )
+        if wrong is not None or (output.many and not isinstance(value, (list, tuple))):
+            want = type_name(output.type, output.many)
+            raise StepError(f"a {step.kind} gave {type(wrong).__name__} as {output.name}, but declares {want}")
+    try:
+        return tuple(encode(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise StepError(f"a {step.kind} gave what cannot be kept: {error}") from error
+
+
+def _writes(blobs: tuple[Blob, ...]) -> bool:
+    return any(isinstance(decode(blob.data), SavedFile) for blob in blobs)

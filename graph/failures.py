@@ -1,0 +1,27 @@
+"""A failed step in words."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+
+from graph.errors import DarkroomError
+from graph.node import source
+from graph.steps import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A node, or an output, that failed."""
+
+    node: str
+    error: Exception
+
+
+def told(error: Exception, step: Step) -> str:
+    """Say what went wrong: a user's mistake in its own words, a bug of a node with the line that raised."""
+    if isinstance(error, DarkroomError):
+        return str(error)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source(step.node)]
+    where = f" ({source(step.node)}:{lines[-1]})" if lines else ""
+    return f"{type(error).__name__}: {error}{where}\n  This is a bug in the node {step.kind}; --debug shows all of it."

@@ -1,0 +1,97 @@
+"""Recipes and keys: what exactly a result was made from, as canonical text, and its sha256.
+
+A recipe holds the kind, the node's version, every parameter after defaults, the digest of the value that arrives at
+each port, the precision, and nothing else: no name of a node, no path, no order of the file. Two steps with equal
+recipes have equal results, so one is enough.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+FORMAT = 1
+"""Raise it when the text of a recipe changes for the same step: everything is computed anew then."""
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode
+
+
+def recipe(
+    kind: str,
+    version: int,
+    parameters: Mapping[str, object],
+    inputs: Mapping[str, object],
+    precision: str = "",
+    world: Mapping[str, str] | None = None,
+) -> str:
+    """Write down what a result is made from.
+
+    inputs: per port the digest that arrives, or a list of digests.
+    world: what else the result depends on (the output folder of a node that writes files).
+    Raises TypeError for a parameter that a key cannot hold.
+    """
+    parts: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": kind,
+        "version": version,
+        "parameters": {name: tagged(value) for name, value in parameters.items()},
+        "inputs": inputs,
+    }
+    if precision:
+        parts["precision"] = precision
+    if world:
+        parts["world"] = world
+    return _encode(parts)
+
+
+def key_of(text: str) -> str:
+    """The key of a recipe: 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def tagged(value: object) -> Any:
+    """A parameter's value as JSON in which different values, and values of different types, differ.
+
+    JSON itself tells 1, 1.0, true and "1" apart; what it cannot tell is put in an object that names its type.
+    Raises TypeError for what has no canonical form, rather than let a constant stand for it.
+    """
+    if value is None or isinstance(value, (str, int)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, (list, tuple)):
+        items = [tagged(item) for item in value]
+        return items if isinstance(value, list) else {"tuple": items}
+    if isinstance(value, Mapping):
+        return {"map": sorted(([tagged(key), tagged(item)] for key, item in value.items()), key=_encode)}
+    if isinstance(value, bytes):
+        return {"bytes": value.hex()}
+    if isinstance(value, Content):
+        return {"content": value.digest}
+    raise TypeError(f"a key cannot hold {type(value).__name__}: {value!r:.80}")
+
+
+class Content:
+    """Stands for a file in a recipe: its content alone."""
+
+    __slots__ = ("digest",)
+
+    def __init__(self, digest: str) -> None:
+        self.digest = digest
+
+
+def differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
+    """What differs between two recipes: (field, old value, new value), None where it was or is absent."""
+    before, after = _flat(json.loads(old)), _flat(json.loads(new))
+    names = [*after, *(name for name in before if name not in after)]
+    return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
+
+
+def _flat(parts: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {name: value for name, value in parts.items() if not isinstance(value, dict)}
+    for section in ("parameters", "inputs", "world"):
+        flat |= parts.get(section, {})
+    return flat

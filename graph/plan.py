@@ -1,0 +1,170 @@
+"""What a run would do: which steps are known, which run and why, where, and when their values can be let go.
+
+The policy, in four sentences. Steps are asked in dependency order. A step whose inputs are known has a recipe, and
+with it a key: if the cache knows the key the step is a *hit*, and its output digests make the recipes of the next
+steps; if not it will *run*. A step behind one that runs is *unknown*: its key depends on bytes that do not exist
+yet, and when they do it may turn out a hit after all (early cutoff: a prompt edited in its white space ends there).
+Blobs are not asked for: a hit whose bytes were evicted stays a hit, and is made again only if something that runs
+takes it.
+
+    text ──run──▶ sampler ──unknown──▶ decode ──unknown──▶ print
+    model ─hit──▶ sampler
+    noise ─hit──▶ sampler
+
+State: `outcomes` grows by one entry per settled step; nothing else is kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from graph.cache import Cache, Result
+from graph.errors import UsageError, suggest
+from graph.explain import reason
+from graph.outputs import still_there
+from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World, prepare
+from graph.sources import From, origins
+from graph.steps import Graph, Step, writes_files
+from graph.values import SavedFile, decode
+
+Decision = Literal["hit", "run", "skipped", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What is decided for one step."""
+
+    step: Step
+    action: Decision
+    why: str
+    ready: Ready | None = None
+    """Of hits and runs."""
+    result: Result | None = None
+    """Of hits."""
+
+    @property
+    def key(self) -> str:
+        return self.ready.key if self.ready else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A graph with a decision for every step, in the order of running."""
+
+    graph: Graph
+    steps: tuple[Planned, ...]
+    releases: Mapping[str, tuple[str, ...]]
+    """By step: the steps whose values nobody takes after it."""
+    forced: frozenset[str] = frozenset()
+
+
+def plan(graph: Graph, cache: Cache, world: World, force: Collection[str] = ()) -> Plan:
+    """Decide what a run would do. Reads the cache, and files that parameters name; changes nothing.
+
+    force: names of nodes to run whatever the cache knows.
+    Raises UsageError for a name in `force` that is not in the graph, MissingError for a file that went away.
+    """
+    _check_names(graph, force)
+    latest = cache.latest(graph.workflow.name)
+    cache.results(latest.values())  # one read for all of them: most steps are as they were
+    outcomes: dict[str, Outcome] = {}
+    read = reader(cache, outcomes)
+    planned = []
+    for step in graph.steps.values():
+        decided = _decide(step, outcomes, read, cache, world, latest, forced=step.name in force)
+        planned.append(decided)
+        if decided.action == "hit" and decided.result:
+            outcomes[step.name] = Done(decided.result.outputs)
+        elif decided.action == "skipped":
+            outcomes[step.name] = Off(decided.why)
+    return Plan(graph, tuple(planned), releases(graph), frozenset(force))
+
+
+def find(step: Step, ready: Ready, cache: Cache, *, forced: bool = False) -> Result | None:
+    """What the cache knows of a step, where it may be used: a file that a node wrote must still be there."""
+    if forced or not step.cache:
+        return None
+    result = cache.result(ready.key)
+    return result if result and (not writes_files(step.node) or _files_stand(result, cache)) else None
+
+
+def reader(cache: Cache, outcomes: Mapping[str, Outcome]) -> Read:
+    """Read outputs of settled steps from the cache alone."""
+
+    def read(origin: From) -> bytes | None:
+        outcome = outcomes[origin.step]
+        return cache.blob(outcome.digests[origin.output]) if isinstance(outcome, Done) else None
+
+    return read
+
+
+def releases(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """By step, whose values may be let go once it is settled. What a run gives back is kept to the end."""
+    last: dict[str, str] = {}
+    for name, step in graph.steps.items():
+        last[name] = name
+        for need in step.needs:
+            last[need] = name
+    for wanted in graph.wanted:
+        for origin in origins(wanted.source):
+            last.pop(origin.step, None)
+    released: dict[str, list[str]] = {}
+    for name, after in last.items():
+        released.setdefault(after, []).append(name)
+    return {after: tuple(names) for after, names in released.items()}
+
+
+def _decide(
+    step: Step,
+    outcomes: Mapping[str, Outcome],
+    read: Read,
+    cache: Cache,
+    world: World,
+    latest: Mapping[str, str],
+    *,
+    forced: bool,
+) -> Planned:
+    ready = prepare(step, outcomes, read, world)
+    if isinstance(ready, Off):
+        return Planned(step, "skipped", ready.why)
+    if isinstance(ready, Wait):
+        return Planned(step, "unknown", f"waits for {', '.join(ready.steps)}")
+    result = find(step, ready, cache, forced=forced)
+    if result:
+        return Planned(step, "hit", f"computed {_ago(result.made)}", ready, result)
+    return Planned(step, "run", why_run(step, ready, cache, latest, forced=forced), ready)
+
+
+def why_run(step: Step, ready: Ready, cache: Cache, latest: Mapping[str, str], *, forced: bool = False) -> str:
+    """Why a step that is ready is not taken from the cache."""
+    if forced:
+        return "forced"
+    if not step.cache:
+        return "cache: false"
+    if writes_files(step.node) and cache.result(ready.key):
+        return "its file is gone, or was changed"
+    return reason(step, ready.recipe, cache, latest)
+
+
+def _files_stand(result: Result, cache: Cache) -> bool:
+    values = [cache.blob(digest) for digest in result.outputs]
+    files = [decode(value) for value in values if value is not None]
+    return len(files) == len(values) and all(still_there(file) for file in files if isinstance(file, SavedFile))
+
+
+def _check_names(graph: Graph, names: Collection[str]) -> None:
+    for name in names:
+        if name not in graph.steps:
+            raise UsageError(f'there is no node "{name}" to force', hint=suggest(name, graph.steps))
+
+
+def _ago(made: float) -> str:
+    seconds = max(0, int(time.time() - made))
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now" if seconds < 5 else f"{seconds} seconds ago"

@@ -1,0 +1,126 @@
+"""What is written into a picture about how it was made, enough to make it again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graph.errors import MissingError
+from graph.files import Memo, digest_of
+from graph.steps import Graph
+from graph.values import FileRef
+
+FORMAT = 1
+CHUNK = "darkroom"
+"""The name of the text in the picture's file."""
+_PACKAGES = ("darkroom", "torch", "diffusers", "transformers", "pillow", "numpy")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How a picture was made, as read from its file."""
+
+    workflow: str
+    """The text of the workflow file."""
+    file: str
+    """The name of the workflow file."""
+    folder: str
+    """The workflow's folder, as seen from the picture's folder when it was saved."""
+    params: Mapping[str, Any]
+    """The value of every param."""
+    output: str
+    """The name of the output that this picture is."""
+    digest: str
+    """"sha256:..." of the pixels."""
+    files: Mapping[str, str]
+    """By the name that the workflow uses: sha256 of each file or model."""
+    versions: Mapping[str, str]
+
+
+def metadata(graph: Graph, output: str, digest: str, memo: Memo, folder: Path) -> dict[str, str]:
+    """Describe how an output was made. `folder` is where the picture is saved."""
+    workflow = graph.workflow
+    told = {
+        "format": FORMAT,
+        "name": workflow.name,
+        "output": output,
+        "digest": digest,
+        "file": Path(workflow.file).name,
+        "folder": _seen_from(workflow.folder, folder),
+        "workflow": workflow.text,
+        "params": {name: param.value.value for name, param in workflow.params.items()},
+        "nodes": {name: _parameters(step.instance) for name, step in graph.steps.items() if step.instance},
+        "kinds": {step.kind: step.node.version for step in graph.steps.values()},
+        "files": _files(graph, memo),
+        "versions": versions(),
+    }
+    return {CHUNK: json.dumps(told, ensure_ascii=False, sort_keys=True, default=str)}
+
+
+def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
+    """Read what `metadata` wrote. Raises MissingError if the picture does not hold it, or a newer form of it."""
+    try:
+        told = json.loads(chunks[CHUNK])
+        if told["format"] != FORMAT:
+            hint = "Update Darkroom."
+            raise MissingError(
+                f"{picture} was made by another version of Darkroom (format {told['format']})", hint=hint
+            )
+        text, params, files = told["workflow"], told["params"], told["files"]
+        names = (told["file"], told["folder"], told["output"], told["digest"])
+        shapes = isinstance(text, str) and isinstance(params, dict) and isinstance(files, dict)
+        if not shapes or not all(isinstance(name, str) for name in names):
+            raise ValueError(picture)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise MissingError(
+            f"{picture} does not hold a workflow that Darkroom wrote",
+            hint="Only pictures that Darkroom saved, and that no other program re-saved, can be run again.",
+        ) from error
+    file, folder, output, digest = names
+    return Origin(text, file, folder, params, output, digest, files, told.get("versions", {}))
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides the bits of a picture; what is not installed is left out."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def seed_of(graph: Graph) -> int | str:
+    """The seed of a run, for file names: the param "seed", or that of the first node which has one; else empty."""
+    param = graph.workflow.params.get("seed")
+    if param and isinstance(param.value.value, int):
+        return param.value.value
+    seeds = [getattr(step.instance, "seed", None) for step in graph.steps.values() if step.instance]
+    return next((seed for seed in seeds if isinstance(seed, int)), "")
+
+
+def _parameters(node: Any) -> dict[str, Any]:
+    return {name: value.written if isinstance(value, FileRef) else value for name, value in dict(node).items()}
+
+
+def _files(graph: Graph, memo: Memo) -> dict[str, str]:
+    files = {}
+    for step in graph.steps.values():
+        for value in dict(step.instance).values() if step.instance else ():
+            if isinstance(value, FileRef):
+                files[value.written] = digest_of(value, memo)
+    return files
+
+
+def _seen_from(folder: Path, start: Path) -> str:
+    """A relative path: it says nothing about whose machine this is, and holds while both folders move together."""
+    try:
+        return Path(os.path.relpath(folder, start)).as_posix()
+    except ValueError:  # another drive on Windows
+        return ""

@@ -1,0 +1,240 @@
+"""What a step would be made from now, given what is known of the steps before it.
+
+`prepare` is asked when planning, and again when running for steps whose inputs were not known when planning. Its
+answer is one of three: the step is ready, with its recipe and key; it is skipped; or it waits for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from graph.conditions import holds
+from graph.errors import StepError
+from graph.fields import Given, complaints, fitted
+from graph.files import Memo, digest_of
+from graph.keys import Content, key_of, recipe
+from graph.node import Node, parameters, ports
+from graph.placement import Device, Placed, place
+from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
+from graph.steps import Step, writes_files
+from graph.values import FileRef, ModelHandle, decode, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A step has a result: the digests of its outputs."""
+
+    digests: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Off:
+    """A step has no result and will not have one: it is skipped, or it failed."""
+
+    why: str
+
+
+Outcome = Done | Off
+Outcomes = Mapping[str, Outcome]
+"""Of the steps that are settled, by name."""
+Scalar = str | int | float | bool | None
+Read = Callable[[From], bytes | None]
+"""Gives the bytes of an output that is known, or None if they cannot be had now."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a run stands in, besides its workflow."""
+
+    files: Memo
+    folder: Path
+    """Where pictures are saved, absolute."""
+    devices: tuple[Device, ...]
+    device: str = "auto"
+    """What the user asks for."""
+    workflow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """All that a step needs is known."""
+
+    node: Node
+    recipe: str
+    key: str
+    placed: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not known yet: the results of these steps."""
+
+    steps: tuple[str, ...]
+
+
+class _Unknown(Exception):
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+
+def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready | Off | Wait:
+    """Say what a step is made from.
+
+    Raises StepError where a value from another step is not what a parameter takes, MissingError for a file.
+    """
+    waits = tuple(need for need in step.needs if need not in outcomes)
+    if step.off:
+        return Off(step.off)
+    if waits:
+        return Wait(waits)
+    off = _off(step, outcomes, read)
+    if off:
+        return Off(off)
+    try:
+        node = step.instance or _instance(step, outcomes, read)
+        inputs = {name: _digest(source, outcomes, read) for name, source in step.inputs.items()}
+        placed = _placed(step, outcomes, read, world)
+    except _Unknown as unknown:
+        return Wait((unknown.step,))
+    text = recipe(
+        node.kind,
+        node.version,
+        {name: _content(getattr(node, name), world.files) for name in parameters(type(node))},
+        inputs,
+        placed.precision if node.accelerated else "",
+        {"folder": str(world.folder), "workflow": world.workflow} if writes_files(type(node)) else None,
+    )
+    return Ready(node, text, key_of(text), placed)
+
+
+def chosen(source: From | Choice, outcomes: Outcomes) -> From | None:
+    """The output that a source takes; None if every one of them is off."""
+    options = source.options if isinstance(source, Choice) else (source,)
+    return next((option for option in options if isinstance(outcomes[option.step], Done)), None)
+
+
+def takes(source: Source, outcomes: Outcomes) -> Iterator[From]:
+    """The outputs of other steps that a source truly takes, once choices are made."""
+    if isinstance(source, Choice):
+        taken = chosen(source, outcomes)
+        yield from [taken] if taken else []
+    elif isinstance(source, Gather):
+        for item in source.items:
+            yield from takes(item, outcomes)
+    else:
+        yield from origins(source)
+
+
+def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:
+    """The value that a source gives, freshly made."""
+    if isinstance(source, Constant):
+        return source.value
+    if isinstance(source, Gather):
+        return [value_of(item, outcomes, read) for item in source.items]
+    if isinstance(source, Blend):
+        return "".join(part if isinstance(part, str) else str(_read(part, read)) for part in source.parts)
+    taken = chosen(source, outcomes)
+    if taken is None:
+        raise LookupError(f"asked for {source}, which is off")
+    return _read(taken, read)
+
+
+def _off(step: Step, outcomes: Outcomes, read: Read) -> str:
+    sources = [*step.inputs.values(), *step.linked.values(), *step.facts.values()]
+    for source in sources:
+        parts = source.items if isinstance(source, Gather) else (source,)
+        for part in parts:
+            lost = _lost(part, outcomes)
+            if lost:
+                return lost
+    if step.when is not None and not _on(step, outcomes, read):
+        return "its condition is false"
+    return ""
+
+
+def _lost(source: Source, outcomes: Outcomes) -> str:
+    """Why a source gives nothing; "" where it gives something."""
+    offs = [(origin.step, outcomes[origin.step]) for origin in origins(source)]
+    if isinstance(source, Choice) and any(isinstance(outcome, Done) for _, outcome in offs):
+        return ""
+    return next((_because(name, outcome.why) for name, outcome in offs if isinstance(outcome, Off)), "")
+
+
+def _because(name: str, why: str) -> str:
+    """One reason, however long the chain: the first cause, not the tower of its consequences."""
+    return (
+        why if why.endswith((" was skipped", " failed")) else f"{name} {'failed' if why == 'failed' else 'was skipped'}"
+    )
+
+
+def _on(step: Step, outcomes: Outcomes, read: Read) -> bool:
+    assert step.when is not None
+    return holds(step.when, lambda link: value_of(step.facts[str(link)], outcomes, read))
+
+
+def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
+    values = dict(step.fixed)
+    for name, source in step.linked.items():
+        value = value_of(source, outcomes, read)
+        given = Given(value, str(value), True, Path.cwd())
+        values[name] = fitted(given, parameters(step.node)[name].type)
+    wrong = complaints(step.node, values)
+    if wrong:
+        told = "; ".join(f"{step.name}.{part.name} {part.message}" for part in wrong)
+        raise StepError(f"{step.places[wrong[0].name]}: {told}", hint=wrong[0].hint)
+    return step.node.model_validate(values)
+
+
+def _content(value: object, files: Memo) -> object:
+    return Content(digest_of(value, files)) if isinstance(value, FileRef) else value
+
+
+def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
+    if isinstance(source, Gather):
+        return [str(_digest(item, outcomes, read)) for item in source.items]
+    if isinstance(source, (Constant, Blend)):
+        value = value_of(source, outcomes, read)
+        return _plain_digest(type(value).__name__, value)
+    taken = chosen(source, outcomes)
+    assert taken is not None
+    if taken.item is not None:
+        return encode(_read(taken, read)).digest
+    outcome = outcomes[taken.step]
+    assert isinstance(outcome, Done)
+    return outcome.digests[taken.output]
+
+
+@cache
+def _plain_digest(kind: str, value: Scalar) -> str:
+    """The kind is there since 1, 1.0 and true are one key of a Python dictionary."""
+    return encode(value).digest
+
+
+def _read(origin: From, read: Read) -> Any:
+    data = read(origin)
+    if data is None:
+        raise _Unknown(origin.step)
+    value = decode(data)
+    if origin.item is None:
+        return value
+    if origin.item >= len(value):
+        raise StepError(
+            f"{origin.name} asks for item {origin.item}, but there are {len(value)}", hint="They count from 0."
+        )
+    return value[origin.item]
+
+
+def _placed(step: Step, outcomes: Outcomes, read: Read, world: World) -> Placed:
+    if not step.node.accelerated:
+        return Placed("cpu", "fp32", "")
+    handles = [
+        value_of(step.inputs[name], outcomes, read)
+        for name, port in ports(step.node).items()
+        if name in step.inputs and not port.many and isinstance(port.type, type) and issubclass(port.type, ModelHandle)
+    ]
+    wish = next((handle.precision for handle in handles), "auto")
+    return place(world.devices, step.device or world.device, wish)

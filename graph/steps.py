@@ -1,0 +1,79 @@
+"""A typed graph: steps in order, with every reference resolved. `graph.wiring` makes it; nothing changes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from graph.conditions import Condition
+from graph.errors import Mistake, Place
+from graph.node import Node, outputs
+from graph.sources import Choice, From, Source
+from graph.values import Picture, SavedFile
+from graph.workflow import Workflow
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A node with its kind known, its parameters checked and its links resolved."""
+
+    name: str
+    node: type[Node]
+    place: Place
+    fixed: Mapping[str, object]
+    """Parameters whose value is known from the file, without the node's own defaults."""
+    linked: Mapping[str, Source]
+    """Parameters whose value comes from other steps; checked when it is known."""
+    inputs: Mapping[str, Source]
+    """By port."""
+    needs: tuple[str, ...]
+    """The steps that must be settled before this one."""
+    instance: Node | None
+    """The node itself, where all its parameters are known."""
+    when: Condition | None = None
+    """What is left to be seen of its condition."""
+    facts: Mapping[str, Source] = field(default_factory=dict)
+    """What the references of the condition stand for."""
+    off: str = ""
+    """Why it is skipped, where the file alone says so."""
+    device: str | None = None
+    cache: bool = True
+    places: Mapping[str, Place] = field(default_factory=dict)
+    """Of each input, for mistakes found later."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Of each parameter given: "node" or "defaults"."""
+
+    @property
+    def kind(self) -> str:
+        return self.node.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Something that a run is to give back."""
+
+    name: str
+    source: From | Choice
+    type: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A workflow that is known to fit together."""
+
+    workflow: Workflow
+    steps: Mapping[str, Step]
+    """What is needed for the outputs, in an order in which every step comes after those that it needs."""
+    wanted: tuple[Wanted, ...]
+    warnings: tuple[Mistake, ...] = ()
+
+
+def writes_files(node: type[Node]) -> bool:
+    """Whether a node's result is a file that it leaves in the output folder."""
+    return any(output.type is SavedFile for output in outputs(node).values())
+
+
+def is_picture(kind: Any) -> bool:
+    """Whether a wanted value is to be saved as a picture."""
+    return isinstance(kind, type) and issubclass(kind, Picture)

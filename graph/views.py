@@ -1,0 +1,95 @@
+"""Plans and their reasons, for people and for programs. Pure functions of a plan."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from graph.errors import Mistake
+from graph.explain import Change, words
+from graph.node import parameters
+from graph.plan import Plan, Planned
+from graph.steps import Graph
+from graph.tables import render
+
+PLAN_HEADER = ("node", "kind", "action", "device", "why")
+
+
+def plan_table(plan: Plan, width: int | None, colour: bool) -> str:
+    """Show a plan, one line a node, and how many of each action."""
+    rows = [(part.step.name, part.step.kind, part.action, _device(part), part.why) for part in plan.steps]
+    counts = Counter(part.action for part in plan.steps)
+    told = ", ".join(f"{count} {action}" for action, count in counts.items())
+    reasons = dict.fromkeys(
+        f"{part.ready.placed.device} in {part.ready.placed.precision}: {part.ready.placed.why}"
+        for part in plan.steps
+        if part.ready and part.step.node.accelerated
+    )
+    return "\n".join([render(rows, PLAN_HEADER, width, colour), "", told or "nothing to do", *reasons])
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """A plan as `plan --json` prints it."""
+    return {"nodes": [_planned_json(part) for part in plan.steps]}
+
+
+def defaults_table(graph: Graph, width: int | None, colour: bool) -> str:
+    """Show every parameter of every node, and where its value comes from."""
+    rows = []
+    for step in graph.steps.values():
+        for name, parameter in parameters(step.node).items():
+            origin = step.origins.get(name, "")
+            value = (
+                "(from another node)" if name in step.linked else words(_plain(step.fixed.get(name, parameter.default)))
+            )
+            rows.append((step.name, name, value, {"node": "the node", "defaults": "defaults:"}.get(origin, "the kind")))
+    return render(rows, ("node", "parameter", "value", "set by"), width, colour)
+
+
+def why_text(node: str, planned: Planned, found: Sequence[Change] | None, since: str) -> str:
+    """Say why a node would run, or why not."""
+    if planned.action == "hit":
+        return f"{node} is cached: {planned.why}, and nothing it is made from has changed since"
+    if planned.action in ("skipped", "unknown") or found is None or not found:
+        return f"{node}: {planned.action}; {planned.why}"
+    lines = [f"{node} runs, because since {since}:"]
+    return "\n".join([*lines, *(f"  {change}" for change in found)])
+
+
+def mistakes_json(file: str, mistakes: Iterable[Mistake]) -> list[dict[str, Any]]:
+    """Mistakes as `check --json` prints them."""
+    return [
+        {
+            "file": mistake.place.file if mistake.place else file,
+            "line": mistake.place.line if mistake.place else 0,
+            "column": mistake.place.column if mistake.place else 0,
+            "code": mistake.code,
+            "message": mistake.message,
+            "hint": mistake.hint,
+        }
+        for mistake in mistakes
+    ]
+
+
+def change_json(change: Change) -> dict[str, Any]:
+    """A change as `why --json` prints it."""
+    return {"field": change.field, "before": change.before, "now": change.now, "origin": change.origin}
+
+
+def _planned_json(part: Planned) -> dict[str, Any]:
+    told: dict[str, Any] = {"node": part.step.name, "kind": part.step.kind, "action": part.action, "why": part.why}
+    told |= {"device": _device(part), "key": part.key}
+    if part.ready and part.step.node.accelerated:
+        told |= {"precision": part.ready.placed.precision, "placed": part.ready.placed.why}
+    return told
+
+
+def _device(part: Planned) -> str:
+    return part.ready.placed.device if part.ready and part.step.node.accelerated else ""
+
+
+def _plain(value: object) -> Any:
+    written = getattr(value, "written", value)
+    return json.loads(json.dumps(written, default=str)) if not isinstance(written, Mapping) else dict(written)

@@ -1,0 +1,373 @@
+"""From a document to a typed graph: kinds looked up, references resolved, types and ranges checked, steps ordered.
+
+`wire` finds every mistake of a workflow before anything heavy is loaded. Nothing here recurses on the graph: a
+chain of any length is wired with a stack of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from graph.conditions import Condition, holds, links
+from graph.errors import DarkroomError, MissingError, Mistake, WorkflowError, suggest
+from graph.fields import Given, complaints, fitted, scalar_of, shown
+from graph.lookup import Found, Scope, fits, resolve
+from graph.node import SCALARS, Node, Port, outputs, parameters, ports, type_name
+from graph.order import Cycle, ancestors, dependency_order
+from graph.registry import Registry
+from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
+from graph.steps import Graph, Step, Wanted, writes_files
+from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
+
+
+def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Graph:
+    """Check a whole workflow and wire it. `only` names a node: nothing that it does not need is kept.
+
+    Raises WorkflowError with every mistake of the file.
+    """
+    scope = Scope(workflow, registry, list(workflow.mistakes))
+    _check_defaults(scope)
+    steps = {name: _step(scope, entry) for name, entry in workflow.nodes.items()}
+    known = {name: step for name, step in steps.items() if step}
+    wanted = _wanted(scope, known, only)
+    needs = {name: [need for need in step.needs if need in known] for name, step in known.items()}
+    try:
+        order = dependency_order(needs)
+    except Cycle as cycle:
+        place = known[cycle.path[0]].place
+        scope.tell("cycle", f"a cycle: {' -> '.join(cycle.path)}", place, "Take one of these links away.")
+        order = []
+    if scope.mistakes:
+        raise WorkflowError(_told_once(scope.mistakes))
+    targets = [origin.step for part in wanted for origin in origins(part.source)] + _writers(known, only)
+    kept = ancestors(needs, targets)
+    return Graph(
+        workflow,
+        {name: known[name] for name in order if name in kept},
+        wanted,
+        (*workflow.warnings, *_unused(workflow, known, kept, only)),
+    )
+
+
+def _step(scope: Scope, entry: Entry) -> Step | None:
+    """Wire one node; None if its kind is not known."""
+    if entry.kind not in scope.registry:
+        if entry.kind:
+            hint = suggest(entry.kind, scope.registry.kinds)
+            scope.tell("unknown-kind", f'there is no kind of node "{entry.kind}"', entry.kind_place, hint)
+        return None
+    node = scope.registry[entry.kind]
+    given = {**scope.workflow.defaults.get(entry.kind, {}), **entry.inputs}
+    _tell_unknown(scope, entry.name, node, entry.inputs.values())
+    fixed, linked = _parameters(scope, entry, node, given)
+    inputs = _inputs(scope, entry, node, given)
+    off, when, facts = _condition(scope, entry)
+    after = [found.source for link in entry.after if (found := resolve(scope, link))]
+    sources = [*inputs.values(), *linked.values(), *facts.values(), *after]
+    return Step(
+        name=entry.name,
+        node=node,
+        place=entry.place,
+        fixed=fixed,
+        linked=linked,
+        inputs=inputs,
+        needs=tuple(dict.fromkeys(origin.step for source in sources for origin in origins(source))),
+        instance=None if linked or scope.mistakes else node.model_validate(dict(fixed)),
+        when=when,
+        facts=facts,
+        off=off,
+        device=entry.device,
+        cache=entry.cache,
+        places={name: part.value.place for name, part in given.items()},
+        origins={name: "node" if name in entry.inputs else "defaults" for name in given},
+    )
+
+
+def _tell_unknown(scope: Scope, owner: str, node: type[Node], given: Iterable[Input]) -> None:
+    known = {**ports(node), **parameters(node)}
+    for part in given:
+        if part.name not in known:
+            what = f'{owner}: a {node.kind} has no port or parameter "{part.name}"'
+            scope.tell("unknown-parameter", what, part.place, suggest(part.name, known))
+
+
+def _check_defaults(scope: Scope) -> None:
+    for kind, given in scope.workflow.defaults.items():
+        if kind not in scope.registry:
+            place = scope.workflow.default_places[kind]
+            scope.tell("unknown-kind", f'there is no kind of node "{kind}"', place, suggest(kind, scope.registry.kinds))
+            continue
+        _tell_unknown(scope, "defaults", scope.registry[kind], given.values())
+
+
+# Parameters
+
+
+def _parameters(
+    scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, Input]
+) -> tuple[dict[str, object], dict[str, Source]]:
+    fixed: dict[str, object] = {}
+    linked: dict[str, Source] = {}
+    for name, parameter in parameters(node).items():
+        part = given.get(name)
+        if part is None:
+            if parameter.required and name not in entry.unreadable:
+                message = f'{entry.name}: a {node.kind} needs "{name}"'
+                hint = f"Add {name}: {parameter.description}" if parameter.description else f"Add {name}."
+                scope.tell("missing-parameter", message, entry.place, hint)
+            continue
+        found = _scalar(scope, part.value, f"{entry.name}.{name}", parameter.type)
+        if isinstance(found, Given):
+            _fix(scope, fixed, entry.name, part, found, parameter.type)
+        elif found is not None:
+            linked[name] = found
+    for complaint in complaints(node, fixed):
+        place = given[complaint.name].value.place
+        scope.tell("bad-value", f"{entry.name}.{complaint.name} {complaint.message}", place, complaint.hint)
+    return fixed, linked
+
+
+def _fix(scope: Scope, fixed: dict[str, object], owner: str, part: Input, given: Given, annotation: object) -> None:
+    try:
+        fixed[part.name] = fitted(given, annotation)
+    except MissingError as error:
+        message = f"{owner}.{part.name}: {error.message}"
+        scope.tell(error.code, message, part.value.place, error.hint, missing=True)
+
+
+def _scalar(scope: Scope, value: Expression, where: str, annotation: object) -> Given | Source | None:
+    """What a parameter is given: a plain value, or where it will come from. None if that is a mistake, now told."""
+    match value:
+        case Literal():
+            return Given(value.value, value.text, value.quoted, scope.workflow.folder)
+        case Template():
+            return _blend(scope, value, where, annotation)
+        case Many():
+            scope.tell("bad-value", f"{where} takes one value, not a list", value.place)
+            return None
+        case First():
+            scope.tell("bad-value", f"{where}: {{first: ...}} goes into ports, not into parameters", value.place)
+            return None
+    found = resolve(scope, value)
+    if found is None or found.literal:
+        return found.literal if found else None
+    want = scalar_of(annotation)
+    if want is None or found.many or not fits(want, found.type):
+        expected, got = type_name(want or annotation), type_name(found.type, found.many)
+        scope.tell("wrong-type", f"{where} takes {expected}, but {value} gives {got}", value.place)
+        return None
+    return found.source
+
+
+def _blend(scope: Scope, template: Template, where: str, annotation: object) -> Given | Source | None:
+    parts: list[str | From] = []
+    for part in template.parts:
+        if isinstance(part, str):
+            parts.append(part)
+            continue
+        found = resolve(scope, part)
+        if found is None:
+            return None
+        if found.literal:
+            parts.append(found.literal.text)
+        elif isinstance(found.source, From) and not found.many and found.type in SCALARS:
+            parts.append(found.source)
+        else:
+            got = type_name(found.type, found.many)
+            scope.tell("wrong-type", f"{where}: a text can hold texts and numbers, but {part} gives {got}", part.place)
+            return None
+    if all(isinstance(part, str) for part in parts):
+        text = "".join(map(str, parts))
+        return Given(text, text, True, scope.workflow.folder)
+    if scalar_of(annotation) is not str:
+        scope.tell("wrong-type", f"{where} does not take a text", template.place)
+        return None
+    return Blend(tuple(parts))
+
+
+# Ports
+
+
+def _inputs(scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, Input]) -> dict[str, Source]:
+    inputs = {}
+    for name, port in ports(node).items():
+        if name in given:
+            source = _port_source(scope, f"{entry.name}.{name}", port, given[name].value)
+            if source is not None:
+                inputs[name] = source
+        elif port.required and name not in entry.unreadable:
+            what = f'{entry.name}: a {node.kind} needs "{name}" ({type_name(port.type, port.many)})'
+            scope.tell("missing-port", what, entry.place, _offers(scope, name, port))
+    return inputs
+
+
+def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Source | None:
+    match value:
+        case Literal() if port.type in SCALARS and not port.many:
+            return _constant(scope, where, port, value)
+        case Literal() | Template():
+            hint = "References start with a dollar: $name." if isinstance(value, Literal) else ""
+            given = shown(value.value) if isinstance(value, Literal) else "a text"
+            scope.tell("wrong-type", f"{where} takes {type_name(port.type, port.many)}, not {given}", value.place, hint)
+        case Many() if port.many:
+            single = Port(port.name, port.type)
+            items = [_port_source(scope, f"{where}[{at}]", single, item) for at, item in enumerate(value.items)]
+            plain = tuple(item for item in items if isinstance(item, (Constant, From, Choice)))
+            return Gather(plain) if len(plain) == len(items) else None
+        case Many():
+            scope.tell(
+                "wrong-type", f"{where} takes {type_name(port.type)}, not a list", value.place, "Give one reference."
+            )
+        case First():
+            options = [_linked(scope, where, port, link) for link in value.links]
+            known = tuple(option for option in options if isinstance(option, From))
+            return Choice(known) if known and len(known) == len(options) else None
+        case Link():
+            return _linked(scope, where, port, value)
+    return None
+
+
+def _constant(scope: Scope, where: str, port: Port, literal: Literal) -> Constant | None:
+    value = fitted(Given(literal.value, literal.text, literal.quoted, scope.workflow.folder), port.type)
+    if type(value) is port.type and isinstance(value, (str, bool, int, float)):
+        return Constant(value)
+    scope.tell("wrong-type", f"{where} takes {type_name(port.type)}, not {shown(literal.value)}", literal.place)
+    return None
+
+
+def _linked(scope: Scope, where: str, port: Port, link: Link) -> Source | None:
+    found = resolve(scope, link)
+    if found is None:
+        return None
+    if fits(port.type, found.type) and port.many == found.many:
+        if isinstance(found.source, Constant) and port.type is float and isinstance(found.source.value, int):
+            return Constant(float(found.source.value))
+        return found.source
+    want, got = type_name(port.type, port.many), type_name(found.type, found.many)
+    scope.tell(
+        "wrong-type", f"{where} takes {want}, but {link} gives {got}", link.place, _bridge(scope, port, found, link)
+    )
+    return None
+
+
+def _bridge(scope: Scope, port: Port, found: Found, link: Link) -> str:
+    if port.type == found.type and port.many:
+        return f"Make a list of it: [{link}]."
+    if port.type == found.type:
+        return f"Take one of them: {link}.0, or map the node over the list with each: (not in this version yet)."
+    if found.literal:
+        return f"${link.name} is a param. " + _offers(scope, port.name, port)
+    between = scope.registry.bridges(found.type, port.type)
+    if between:
+        return f"Put a {' or '.join(between)} node between them."
+    return _offers(scope, port.name, port)
+
+
+def _offers(scope: Scope, name: str, port: Port) -> str:
+    """Which outputs of the workflow would fit a port."""
+    offers = []
+    for entry in scope.workflow.nodes.values():
+        if entry.kind in scope.registry:
+            for at, (output, what) in enumerate(outputs(scope.registry[entry.kind]).items()):
+                if fits(port.type, what.type) and what.many == port.many:
+                    offers.append(f"${entry.name}" + (f".{output}" if at else ""))
+    if offers:
+        return f"Add {name}: {' or '.join(offers[:4])}."
+    kinds = [kind for kind, node in scope.registry.kinds.items() if _gives(node, port)]
+    return f"Nothing in this workflow gives one; these kinds do: {', '.join(kinds)}." if kinds else ""
+
+
+def _gives(node: type[Node], port: Port) -> bool:
+    return any(fits(port.type, what.type) and what.many == port.many for what in outputs(node).values())
+
+
+def _condition(scope: Scope, entry: Entry) -> tuple[str, Condition | None, dict[str, Source]]:
+    """(why it is off, what is left to see, what its references stand for)."""
+    if entry.when is None:
+        return "", None, {}
+    facts: dict[str, Source] = {}
+    for link in links(entry.when):
+        found = resolve(scope, link)
+        if found is None:
+            return "", None, {}
+        if found.many or found.type not in SCALARS:
+            got = type_name(found.type, found.many)
+            scope.tell("wrong-type", f"{entry.name}.when takes texts and numbers, but {link} gives {got}", link.place)
+            return "", None, {}
+        facts[str(link)] = found.source
+    if any(not isinstance(source, Constant) for source in facts.values()):
+        return "", entry.when, facts
+    try:
+        on = holds(entry.when, lambda link: _constant_value(facts[str(link)]))
+    except WorkflowError as error:
+        scope.mistakes.extend(error.mistakes)
+        return "", None, {}
+    except DarkroomError as error:
+        scope.tell("bad-condition", f"{entry.name}.when: {error.message}", entry.place, error.hint)
+        return "", None, {}
+    return ("" if on else f"its condition is false ({_told(facts)})"), None, {}
+
+
+def _constant_value(source: Source) -> object:
+    return source.value if isinstance(source, Constant) else None
+
+
+def _told(facts: Mapping[str, Source]) -> str:
+    return ", ".join(f"{name} is {shown(_constant_value(source))}" for name, source in facts.items())
+
+
+# What is wanted
+
+
+def _wanted(scope: Scope, steps: Mapping[str, Step], only: str | None) -> tuple[Wanted, ...]:
+    if only is not None:
+        if only not in scope.workflow.nodes:
+            hint = suggest(only, scope.workflow.nodes)
+            scope.mistakes.append(Mistake("unknown-node", f'there is no node "{only}"', hint=hint))
+        return (_sink(steps[only]),) if only in steps else ()
+    if scope.workflow.outputs is None:
+        used = {need for step in steps.values() for need in step.needs}
+        return tuple(_sink(step) for name, step in steps.items() if name not in used)
+    return tuple(
+        want for output in scope.workflow.outputs if (want := _wanted_output(scope, output.name, output.value))
+    )
+
+
+def _wanted_output(scope: Scope, name: str, value: Link | First) -> Wanted | None:
+    found = [resolve(scope, link) for link in (value.links if isinstance(value, First) else (value,))]
+    sources = tuple(part.source for part in found if part and isinstance(part.source, From))
+    if len(sources) < len(found) or not found or found[0] is None:
+        if all(found):
+            scope.tell("bad-reference", f"the output {name} is a param; outputs are outputs of nodes", value.place)
+        return None
+    return Wanted(name, sources[0] if isinstance(value, Link) else Choice(sources), found[0].type)
+
+
+def _sink(step: Step) -> Wanted:
+    """What a node without consumers gives: its main output, or the list of all, where it has one of that type."""
+    known = list(outputs(step.node).values())
+    at = next((at for at, output in enumerate(known) if output.many and output.type is known[0].type), 0)
+    return Wanted(step.name, From(step.name, at), known[at].type)
+
+
+def _writers(steps: Mapping[str, Step], only: str | None) -> list[str]:
+    """The nodes that are run for what they write."""
+    return [] if only else [name for name, step in steps.items() if writes_files(step.node)]
+
+
+def _unused(
+    workflow: Workflow, steps: Mapping[str, Step], kept: Collection[str], only: str | None
+) -> Iterable[Mistake]:
+    if only is not None:
+        return
+    for name, step in steps.items():
+        if name not in kept:
+            hint = "Name it under outputs:, or take it out."
+            yield Mistake("unused", f"{name} is not run: no output needs it", step.place, hint)
+
+
+def _told_once(mistakes: Iterable[Mistake]) -> Iterable[Mistake]:
+    """A default that is wrong is wrong for every node of its kind: once is enough."""
+    return {
+        (mistake.code, mistake.place, mistake.message if mistake.place is None else ""): mistake for mistake in mistakes
+    }.values()

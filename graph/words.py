@@ -1,0 +1,142 @@
+"""The words of the command line: commands, their options, and what is said to a word that is none of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from graph.errors import UsageError, suggest
+
+Command = Callable[[argparse.Namespace], int]
+Options = Callable[[argparse.ArgumentParser], None]
+
+
+def parse(words: list[str], commands: Sequence[Command]) -> argparse.Namespace:
+    """Read a command line. `commands` are functions; name and help of each are those of the function.
+
+    Raises UsageError; leaves with SystemExit after --help and --version.
+    """
+    return _parser(commands).parse_args(_with_command(words))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in the words of the other errors."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, hint=f"{self.prog} --help tells more.")
+
+
+def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
+    parser = _Parser(prog="darkroom", description="Turn a YAML workflow into pictures; compute nothing twice.")
+    parser.add_argument("--version", action="version", version=f"darkroom {_version()}")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for command in commands:
+        help_ = (command.__doc__ or "").splitlines()[0]
+        sub = subparsers.add_parser(command.__name__, help=help_, description=help_, epilog="--debug shows tracebacks.")
+        for options in OPTIONS[command.__name__]:
+            options(sub)
+        sub.set_defaults(command=command)
+    return parser
+
+
+def _file_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help='a workflow; "-" is standard input')
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="give a param another value")
+    _nodes_option(parser)
+    _cache_option(parser)
+    parser.add_argument(
+        "--device", default=os.environ.get("DARKROOM_DEVICE", "auto"), help="cpu, cuda, cuda:1, mps, xpu"
+    )
+    parser.add_argument("--out", default="outputs", metavar="DIR", help="where pictures are saved (outputs)")
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sweep", action="append", default=[], metavar="K=...", help="(not in this version yet)")
+    parser.add_argument("--only", metavar="NODE", help="no further than this node")
+    parser.add_argument("--force", action="append", default=[], metavar="NODE", help="run it whatever is cached")
+
+
+def _json_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs: JSON on standard output, nothing else")
+
+
+def _nodes_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nodes", action="append", default=[], metavar="DIR", help="a folder with nodes of your own")
+
+
+def _cache_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cache", default="", metavar="DIR", help='where results are kept; "none" keeps none')
+
+
+def _cache_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("ls", "size", "verify", "gc", "clear"))
+    parser.add_argument("--max-size", default="", metavar="SIZE", help="gc: down to this, e.g. 10GB")
+    parser.add_argument("--older-than", default="", metavar="AGE", help="gc: what was not used for so long, e.g. 30d")
+    parser.add_argument("--most", type=int, default=50, help="ls: how many entries")
+    parser.add_argument("--yes", action="store_true", help="clear: do not ask")
+    _json_option(parser)
+
+
+def _watermark_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("read",))
+    parser.add_argument("picture", metavar="PICTURE")
+    parser.add_argument("--method", choices=("dwt_dct", "dwt_dct_svd"), default="")
+    parser.add_argument("--expect", default="", help="the text to look for")
+    parser.add_argument("--length", type=int, default=0, help="bytes to read")
+
+
+def _run_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", "-q", action="store_true", help="print the paths of the outputs and nothing else")
+
+
+def _plan_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--defaults", action="store_true", help="show every parameter and where its value is from")
+
+
+def _why_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", metavar="NODE")
+
+
+def _nodes_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", nargs="?", default="", metavar="KIND")
+    parser.add_argument("--markdown", action="store_true", help=argparse.SUPPRESS)
+
+
+def _graph_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("mermaid", "dot", "svg"), default="mermaid")
+
+
+OPTIONS: Mapping[str, tuple[Options, ...]] = {
+    "run": (_file_options, _run_options, _run_words, _json_option),
+    "check": (_file_options, _json_option),
+    "plan": (_file_options, _run_options, _plan_words, _json_option),
+    "why": (_file_options, _why_words, _json_option),
+    "nodes": (_nodes_option, _nodes_words),
+    "schema": (_nodes_option,),
+    "graph": (_file_options, _graph_words),
+    "cache": (_cache_option, _cache_words),
+    "watermark": (_watermark_words, _json_option),
+    "doctor": (_cache_option, _json_option),
+}
+
+
+def _with_command(words: list[str]) -> list[str]:
+    """`darkroom FILE` is short for `darkroom run FILE`."""
+    first = words[0] if words else "--help"
+    if first in OPTIONS or first in ("-h", "--help", "--version"):
+        return words or ["--help"]
+    if first == "-" or "." in first or "/" in first or first.startswith("--") or Path(first).exists():
+        return ["run", *words]
+    raise UsageError(f'there is no command, and no file, "{first}"', hint=suggest(first, OPTIONS))
+
+
+def _version() -> str:
+    import importlib.metadata
+
+    try:
+        return importlib.metadata.version("darkroom")
+    except importlib.metadata.PackageNotFoundError:
+        return "(from a checkout)"

@@ -1,0 +1,334 @@
+"""The command line: from words to a request, to the engine, to an exit code. Nothing else happens here."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from darkroom import Session
+    from graph.context import Stop
+    from graph.steps import Graph
+    from graph.workflow import Workflow
+
+PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
+"""How the files begin that a run may have left its workflow in."""
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says. Gives the exit code: 0 done, 1 a step failed, 2 the workflow or the usage is
+    wrong, 3 a file or model is missing, 130 and 143 for signals."""
+    _own_folders()
+    from graph.errors import DarkroomError
+    from graph.words import parse
+
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words or bool(os.environ.get("DARKROOM_DEBUG"))
+    try:
+        request = parse([word for word in words if word != "--debug"], COMMANDS)
+        command: Command = request.command
+        return command(request)
+    except DarkroomError as error:
+        if debug and error.__cause__:
+            raise
+        _say(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"Darkroom itself failed: {type(error).__name__}: {error}\n  --debug shows where; please report it.")
+        return 1
+
+
+def run(request: argparse.Namespace) -> int:
+    """Run a workflow, or the workflow inside a picture."""
+    from graph.console import choose_sink
+    from graph.errors import MissingError
+
+    _refuse_sweep(request)
+    picture = _is_picture(request.file)
+    workflow, note = _from_picture(request) if picture else (_load(request), None)
+    display = choose_sink(json=request.json, quiet=request.quiet)
+    with _session(request, display) as session, _stoppable() as stop:
+        graph = session.check(workflow, request.only)
+        _warn(graph)
+        try:
+            results = session.run(session.plan(graph, request.force), stop=stop)
+        finally:
+            display.close()
+    if note:
+        note(session, results.saved)
+    missing = [isinstance(failure.error, MissingError) for failure in results.failures]
+    return 0 if results.ok else 3 if all(missing) and missing else 1
+
+
+def check(request: argparse.Namespace) -> int:
+    """Check a workflow and tell every mistake of it."""
+    from graph.errors import WorkflowError
+
+    try:
+        with _session(request) as session:
+            graph = session.check(_load(request))
+    except WorkflowError as error:
+        if not request.json:
+            raise
+        from graph.views import mistakes_json
+
+        print(json.dumps({"ok": False, "errors": mistakes_json(request.file, error.mistakes)}, ensure_ascii=False))
+        return error.exit_code
+    if request.json:
+        from graph.views import mistakes_json
+
+        warnings = mistakes_json(request.file, graph.warnings)
+        print(json.dumps({"ok": True, "errors": [], "warnings": warnings}, ensure_ascii=False))
+    else:
+        _warn(graph)
+        print(f"{request.file}: {len(graph.steps)} nodes, nothing wrong")
+    return 0
+
+
+def plan(request: argparse.Namespace) -> int:
+    """Show what a run would do, and why; run nothing."""
+    from graph.views import defaults_table, plan_json, plan_table
+
+    _refuse_sweep(request)
+    with _session(request) as session:
+        graph = session.check(_load(request), request.only)
+        planned = session.plan(graph, request.force)
+    if request.json:
+        print(json.dumps(plan_json(planned), ensure_ascii=False))
+        return 0
+    _warn(graph)
+    show = defaults_table(graph, *_terminal()) if request.defaults else plan_table(planned, *_terminal())
+    print(show)
+    return 0
+
+
+def why(request: argparse.Namespace) -> int:
+    """Say what in a node's key changed since it ran last."""
+    from graph.errors import UsageError, suggest
+    from graph.explain import changes
+    from graph.views import change_json, why_text
+
+    with _session(request) as session:
+        graph = session.check(_load(request))
+        planned = {part.step.name: part for part in session.plan(graph).steps}
+        if request.node not in planned:
+            raise UsageError(f'there is no node "{request.node}"', hint=suggest(request.node, planned))
+        part = planned[request.node]
+        latest = session.cache.latest(graph.workflow.name)
+        found = changes(part.step, part.ready.recipe, session.cache, latest) if part.ready else None
+        last = session.cache.result(latest[request.node]) if request.node in latest else None
+    if request.json:
+        told = [change_json(change) for change in found or ()]
+        print(json.dumps({"node": request.node, "action": part.action, "why": part.why, "changes": told}))
+        return 0
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.made)) if last else "ever"
+    print(why_text(request.node, part, found, f"the run of {since}"))
+    return 0
+
+
+def nodes(request: argparse.Namespace) -> int:
+    """List the kinds of nodes, or explain one."""
+    import darkroom
+    from graph import reference
+
+    registry = darkroom.kinds(tuple(map(Path, request.nodes)))
+    if request.markdown:
+        print(reference.markdown(registry))
+    elif request.kind:
+        print(reference.page(registry, request.kind, *_terminal()))
+    else:
+        print(reference.overview(registry, *_terminal()))
+    return 0
+
+
+def schema(request: argparse.Namespace) -> int:
+    """Print the JSON Schema of the language, for editors."""
+    from graph.schema import json_schema
+
+    import darkroom
+
+    print(json.dumps(json_schema(darkroom.kinds(tuple(map(Path, request.nodes)))), indent=2, ensure_ascii=False))
+    return 0
+
+
+def graph(request: argparse.Namespace) -> int:
+    """Draw a workflow."""
+    from graph.drawing import draw
+
+    with _session(request) as session:
+        print(draw(session.check(_load(request)), request.format))
+    return 0
+
+
+def cache(request: argparse.Namespace) -> int:
+    """Look after the cache."""
+    from graph import housekeeping
+
+    folder = Path(request.cache) if request.cache else None
+    print(housekeeping.tell(request.action, folder, request, *_terminal()))
+    return 0
+
+
+def watermark(request: argparse.Namespace) -> int:
+    """Read the watermark of a picture."""
+    import darkroom
+    from graph.context import alone
+
+    registry = darkroom.kinds()
+    path = darkroom.PictureFile.find(request.picture, Path.cwd())
+    picture, *_ = alone(registry["load_image"], _say, {"path": path})
+    asked = {"method": request.method, "expect": request.expect, "length": request.length}
+    given = {name: value for name, value in asked.items() if value}
+    text, found = alone(registry["read_watermark"], _say, given, image=picture)
+    print(json.dumps({"text": text, "found": found}) if request.json else text)
+    return 0 if found else 1
+
+
+def doctor(request: argparse.Namespace) -> int:
+    """Say what this machine has and what is wrong with it."""
+    from graph.doctor import examine
+
+    report = examine(Path(request.cache) if request.cache else None)
+    print(json.dumps(report.as_json()) if request.json else report.text(*_terminal()))
+    return 0 if report.ok else 1
+
+
+# From words to values
+
+
+def _load(request: argparse.Namespace) -> Workflow:
+    from graph.workflow import load, set_params
+
+    return set_params(load(request.file), _settings(request), Path.cwd())
+
+
+def _settings(request: argparse.Namespace) -> dict[str, str]:
+    from graph.errors import UsageError
+
+    pairs = [setting.partition("=") for setting in request.set]
+    for name, sign, _ in pairs:
+        if not sign:
+            raise UsageError(f'--set takes name=value, not "{name}"', hint="For example --set seed=7")
+    return {name: value for name, _, value in pairs}
+
+
+@contextmanager
+def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]:
+    import darkroom
+    from graph.console import choose_sink
+
+    session = darkroom.open_session(
+        cache=request.cache or None,
+        memory_only=request.cache == "none",
+        out=request.out,
+        device=request.device,
+        nodes=request.nodes,
+        sink=sink or choose_sink(json=False, quiet=True),
+    )
+    try:
+        yield session
+    finally:
+        session.cache.close()
+
+
+def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Any]:
+    from graph.rerun import compare, workflow_of
+
+    workflow, origin = workflow_of(Path(request.file))
+    from graph.workflow import set_params
+
+    changed = set_params(workflow, _settings(request), Path.cwd())
+    return changed, lambda session, saved: _say(compare(Path(request.file), origin, saved, changed=bool(request.set)))
+
+
+def _is_picture(name: str) -> bool:
+    try:
+        if name == "-" or not Path(name).is_file():
+            return False
+        with open(name, "rb") as file:
+            return file.read(8).startswith(PICTURES)
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_sweep(request: argparse.Namespace) -> None:
+    from graph.errors import UsageError
+
+    if request.sweep:
+        raise UsageError("--sweep is not in this version yet", hint="Run the workflow once for each value, with --set.")
+
+
+@contextmanager
+def _stoppable() -> Iterator[Stop]:
+    """Turn the first Ctrl-C, or a request to terminate, into a wish to stop; the second kills."""
+    from graph.context import Stop
+
+    stop = Stop()
+
+    def wish(number: int, frame: FrameType | None) -> None:
+        if stop.signal:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        stop.signal = number
+        _say("stopping after this step; once more stops at once")
+
+    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _warn(graph: Graph) -> None:
+    for warning in graph.warnings:
+        _say(f"warning: {warning}")
+
+
+def _say(text: str) -> None:
+    encoding = sys.stderr.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+
+
+def _terminal() -> tuple[int | None, bool]:
+    """(width, colour) for standard output."""
+    if not sys.stdout.isatty():
+        return None, False
+    return shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _own_folders() -> None:
+    """See that `graph` and `nodes` are ours: another program's folder of that name may come first on sys.path."""
+    here = Path(__file__).resolve().parent
+    for name in ("graph", "nodes"):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None or Path(spec.origin).resolve().parent != here / name:
+            sys.path.insert(0, str(here))
+            for loaded in [key for key in sys.modules if key == name or key.startswith(name + ".")]:
+                del sys.modules[loaded]
+
+
+COMMANDS: tuple[Command, ...] = (run, check, plan, why, nodes, schema, graph, cache, watermark, doctor)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
