@@ -19,9 +19,7 @@ class Upscale(Node, kind="upscale", version=1):
     Raises StepError for a result over 100 million pixels, with the largest factor that fits.
     """
 
-    factor: float = Field(
-        default=4.0, ge=1, le=16, allow_inf_nan=False, description="times as wide and as high"
-    )
+    factor: float = Field(default=4.0, ge=1, le=16, allow_inf_nan=False, description="times as wide and as high")
     method: Method = Field(default="lanczos", description="the filter")
 
     def run(self, ctx: Context, image: Picture) -> Picture:
