@@ -30,9 +30,7 @@ class LoadModel(Node, kind="load_model", version=1):
     )
 
     def run(self, ctx: Context) -> Parts:
-        from nodes.sd.families import recognise
-
-        digest, family = ctx.digest(self.path), recognise(self.path.path).name
+        digest, family = ctx.digest(self.path), self.path.family
         return Parts(
             Denoiser(digest, "unet", family, self.precision),
             TextEncoder(digest, "text_encoder", family, self.precision),

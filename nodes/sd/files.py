@@ -1,11 +1,107 @@
-"""Finding models on disk."""
+"""Finding a model on disk, and checking its folder before anything is loaded. Light: no torch."""
 
 from __future__ import annotations
 
-from graph.values import FileRef
+import os
+from pathlib import Path
+from typing import Self
+
+from graph.errors import MissingError, suggest
+from graph.values import FileRef, absolute
+from nodes.sd.families import recognise
+from nodes.sd.folders import ModelFolder, weight_files
+from nodes.sd.headers import read_header
+
+TINY = "builtin:tiny"
+SEARCH_PATH = "DARKROOM_MODELS"
+"""The environment variable that lists folders of models, separated as PATH is."""
+SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
+             "added_tokens.json")  # fmt: skip
+"""What a tokenizer is made of. Needed: the first, or the second and third."""
 
 
 class ModelFile(FileRef):
-    """A model."""
+    """A model as diffusers saves it: a folder with model_index.json, and one folder a component."""
 
     what = "model"
+
+    @classmethod
+    def find(cls, written: str, folder: Path) -> Self:
+        """Locate a model and check that it can be loaded: `builtin:tiny`, a path, or a name on the search path.
+
+        Raises MissingError: nothing there; a component, a tokenizer or weights lacking; weights that are damaged
+        or pickled; code in the folder; a family that cannot be run.
+        """
+        path = _located(written, folder)
+        if path.is_file():
+            raise _single_file(written, path)
+        check(ModelFolder(path))
+        return cls(written, path)
+
+    @property
+    def family(self) -> str:
+        """The word for how this model is used: "sd1" ..."""
+        return recognise(ModelFolder(self.path)).name
+
+    def members(self) -> tuple[tuple[str, Path], ...]:
+        """The files that decide what the model does: configs, tokenizer, weights. No model card, no previews."""
+        folder = ModelFolder(self.path)
+        paths = [folder.path / "model_index.json", folder.path / "scheduler" / "scheduler_config.json"]
+        paths += [path for name in TOKENIZER if (path := folder.path / "tokenizer" / name).is_file()]
+        for component in recognise(folder).components:
+            paths += [folder.path / component / "config.json", *weight_files(folder.path / component)]
+        return tuple((path.relative_to(self.path).as_posix(), path) for path in sorted(paths))
+
+
+def check(folder: ModelFolder) -> None:
+    """Make sure that a folder holds a whole model of a known family, and nothing that would run as code.
+
+    Reads configs and the headers of the weights only. Raises MissingError.
+    """
+    folder.refuse_code()
+    family = recognise(folder)
+    for component in family.components:
+        folder.config(component)
+        for path in weight_files(folder.path / component):
+            if path.suffix == ".safetensors":
+                read_header(path)
+    folder.json("scheduler", "scheduler_config.json")
+    _check_tokenizer(folder.path / "tokenizer")
+
+
+def _check_tokenizer(folder: Path) -> None:
+    if not (folder / TOKENIZER[0]).is_file() and not all((folder / name).is_file() for name in TOKENIZER[1:3]):
+        raise MissingError(
+            f'model "{folder.parent.name}" has no tokenizer',
+            hint=f'Looked for "{TOKENIZER[0]}", or "{TOKENIZER[1]}" and "{TOKENIZER[2]}", in {folder}',
+        )
+
+
+def _located(written: str, folder: Path) -> Path:
+    if written.startswith("builtin:"):
+        return _builtin(written)
+    roots = [Path(root) for root in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if root]
+    places = [absolute(written, root, "model") for root in (folder, *roots)]
+    for place in places:
+        if place.exists():
+            return place
+    near = suggest(written, [path.name for root in roots if root.is_dir() for path in root.iterdir()])
+    looked = ", ".join(dict.fromkeys(map(str, places)))
+    raise MissingError(f'model "{written}" is not there', hint=f"{near} Looked for {looked}".strip())
+
+
+def _builtin(written: str) -> Path:
+    tiny = Path(__file__).parent / "tiny"
+    if written != TINY or not tiny.is_dir():
+        raise MissingError(f'model "{written}" does not come with this installation', hint=suggest(written, [TINY]))
+    return tiny
+
+
+def _single_file(written: str, path: Path) -> MissingError:
+    if path.suffix.lower() in SINGLE_FILES:
+        return MissingError(
+            f'model "{written}" is a single file, which this version cannot load yet',
+            hint="Convert it to a diffusers folder, and name the folder.",
+        )
+    return MissingError(f'model "{written}" is a file, not a folder with a model_index.json', hint=f"Looked at {path}")

@@ -1,0 +1,106 @@
+"""From files to modules: configs build them, safetensors fill them. No pickle, no network, no code of the model's."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graph.errors import MissingError
+from nodes.sd import families
+from nodes.sd.folders import ModelFolder, weight_files
+from nodes.sd.headers import Entry, read_header
+from nodes.sd.tensors import DTYPES
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+"""What the attention of autoencoders was called until diffusers 0.18; most checkpoints of SD 1 are that old."""
+
+
+def compute_dtype(component: str, precision: str) -> torch.dtype:
+    """What a component computes in. A VAE never computes in fp16: some overflow there, and give black pictures."""
+    return PRECISIONS["fp32" if (component, precision) == ("vae", "fp16") else precision]
+
+
+def load(folder: ModelFolder, family: str, component: str, dtype: torch.dtype) -> torch.nn.Module:
+    """Build one component on the CPU, in eval mode, with its weights as `dtype`, and no gradients.
+
+    Every weight lies in aligned memory of its own, whatever the file's layout. At no time is more than one weight
+    in memory twice.
+
+    Raises MissingError naming the file, and the weight, that is lacking, damaged, or of the wrong shape.
+    """
+    module = _empty(folder, family, component)
+    _fill(module, folder.path / component, dtype)
+    _compute_buffers(module)
+    return module.requires_grad_(False).eval()
+
+
+def _empty(folder: ModelFolder, family: str, component: str) -> Any:
+    """The module with its shapes, and no memory behind them."""
+    part = families.named(family).components[component]
+    kind, config = getattr(importlib.import_module(part.library), part.name), folder.config(component)
+    try:
+        with torch.device("meta"):
+            return kind.from_config(config) if part.library == "diffusers" else kind(kind.config_class(**config))
+    except Exception as error:  # whatever a constructor makes of a senseless number
+        raise folder.wrong(f"{component}/config.json", f"does not describe a {part.name}: {error}") from error
+
+
+def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
+    wanted = module.state_dict()
+    found = {
+        _name(name, wanted): (path, entry)
+        for path in weight_files(folder)
+        if path.suffix == ".safetensors"
+        for name, entry in read_header(path).items()
+    }
+    if lacking := sorted(wanted.keys() - found.keys()):
+        raise MissingError(f'the weights of "{folder.name}" lack "{lacking[0]}" ({len(lacking)} in all)')
+    for name, (path, entry) in found.items():
+        if name in wanted and wanted[name].shape != entry.shape:
+            shapes = f"{list(entry.shape)}, but the config asks for {list(wanted[name].shape)}"
+            raise MissingError(f'the weight "{name}" in "{folder.name}/{path.name}" is {shapes}')
+    # Names that are not wanted are left over from older versions (position_ids), or from training.
+    state = {name: _read(*found[name], dtype) for name in wanted}
+    module.load_state_dict(state, assign=True)
+
+
+def _name(name: str, wanted: dict[str, torch.Tensor]) -> str:
+    """What a weight is called today."""
+    if name in wanted:
+        return name
+    plain = name.removeprefix("text_model.")  # transformers 4 had one level more
+    before, _, kind = plain.rpartition(".")
+    stem, _, last = before.rpartition(".")
+    modern = f"{stem}.{_OLD_ATTENTION.get(last, last)}.{kind}" if ".attentions." in plain else plain
+    return modern if modern in wanted else name
+
+
+def _read(path: Path, entry: Entry, dtype: torch.dtype) -> torch.Tensor:
+    """Read one weight. Not mapped: mapped tensors are unaligned, and convolutions then round otherwise."""
+    if entry.dtype not in DTYPES:
+        raise MissingError(f'"{path.parent.name}/{path.name}" has weights as {entry.dtype}, which is not supported')
+    raw = torch.empty(entry.size, dtype=torch.uint8)
+    with path.open("rb", buffering=0) as file:
+        file.seek(entry.start)
+        view, read = memoryview(raw.numpy()), 0
+        while read < entry.size:
+            got = file.readinto(view[read:])
+            if not got:
+                raise MissingError(f'"{path.parent.name}/{path.name}" became shorter while it was read')
+            read += got
+    weight = raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
+    return weight.to(dtype) if weight.is_floating_point() else weight
+
+
+def _compute_buffers(module: torch.nn.Module) -> None:
+    """Fill the buffers that no file holds, because they follow from the config."""
+    for path, part in module.named_modules():
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_meta:
+                if name != "position_ids":
+                    raise RuntimeError(f"nothing is known to fill the buffer {path}.{name} with")
+                part.register_buffer(name, torch.arange(buffer.shape[-1]).expand(buffer.shape), persistent=False)

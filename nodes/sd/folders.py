@@ -1,0 +1,107 @@
+"""What a model's folder says of itself. Light: no torch; nothing of the folder is ever imported."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graph.errors import MissingError
+
+CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll"})
+FOREIGN = ("auto_map", "custom_pipeline", "trust_remote_code")
+"""Keys of a config by which a library would import code that comes with a model."""
+LARGEST_CONFIG = 1 << 20
+"""In bytes; real ones have a few thousand."""
+STEMS = ("diffusion_pytorch_model", "model")
+"""How diffusers and transformers call the file of a component's weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """A folder as diffusers saves a pipeline."""
+
+    path: Path
+
+    @property
+    def index(self) -> dict[str, Any]:
+        """model_index.json: the pipeline's class, and [library, class] of every component."""
+        return self.json("model_index.json")
+
+    def config(self, component: str) -> dict[str, Any]:
+        """A component's config.json."""
+        return self.json(component, "config.json")
+
+    def json(self, *name: str) -> dict[str, Any]:
+        """Read a JSON object. Raises MissingError naming the file, also where it asks for code to be imported."""
+        path = self.path.joinpath(*name)
+        try:
+            if path.stat().st_size > LARGEST_CONFIG:
+                raise ValueError(f"it has {path.stat().st_size} bytes")
+            tree = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            what = f'model "{self.path.name}" has no "{"/".join(name)}"'
+            raise MissingError(what, hint=f"Looked for {path}") from error
+        except (ValueError, RecursionError) as error:
+            raise self.wrong("/".join(name), "is no good JSON: " + (str(error) or "nested too deep")) from error
+        if not isinstance(tree, dict):
+            raise self.wrong("/".join(name), "is no JSON object")
+        for key in FOREIGN:
+            if tree.get(key):
+                raise self.code("/".join(name), f'asks by "{key}" for code')
+        return tree
+
+    def refuse_code(self) -> None:
+        """Raise MissingError if the folder, or a folder in it, holds a file that Python could import."""
+        if not self.path.is_dir():
+            raise MissingError(f'model "{self.path.name}" is not a folder', hint=f"Looked at {self.path}")
+        for path in sorted((*self.path.glob("*"), *self.path.glob("*/*"))):
+            if path.suffix.lower() in CODE:
+                raise self.code(path.relative_to(self.path).as_posix(), "is code")
+
+    def wrong(self, name: str, reason: str) -> MissingError:
+        return MissingError(f'"{name}" of model "{self.path.name}" {reason}', hint="Fetch the model again.")
+
+    def code(self, name: str, reason: str) -> MissingError:
+        return MissingError(
+            f'"{name}" of model "{self.path.name}" {reason}; a model must not bring code of its own',
+            hint="Nothing of it was imported. Use a model without custom code.",
+        )
+
+
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a component's weights: the safetensors file, or the index of several and what it lists.
+
+    Full precision is preferred where there is an fp16 variant too. Raises MissingError if there are none,
+    or only pickles.
+    """
+    for stem in STEMS:
+        for variant in ("", ".fp16"):
+            single = folder / f"{stem}{variant}.safetensors"
+            index = folder / f"{stem}.safetensors.index{variant}.json"
+            if single.is_file():
+                return (single,)
+            if index.is_file():
+                return (index, *_shards(index))
+    pickles = [path.name for pattern in ("*.bin", "*.ckpt", "*.pt") for path in sorted(folder.glob(pattern))]
+    if pickles:
+        raise MissingError(
+            f'the weights of "{folder.name}" are a pickle ("{pickles[0]}"), which could run code and is never opened',
+            hint="Save them as safetensors.",
+        )
+    raise MissingError(
+        f'model "{folder.parent.name}" has no weights of "{folder.name}"',
+        hint=f'Looked for "{STEMS[0]}.safetensors" and "{STEMS[1]}.safetensors" in {folder}',
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    parts = ModelFolder(index.parent).json(index.name).get("weight_map")
+    names = sorted(set(parts.values()) if isinstance(parts, dict) else ())
+    for name in names:
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise ModelFolder(index.parent).wrong(index.name, f"lists {name!r}, which is no file of weights")
+        if not (index.parent / name).is_file():
+            raise MissingError(f'weights "{index.parent.name}/{name}" are not there', hint=f"Listed in {index}")
+    return [index.parent / name for name in names]

@@ -1,0 +1,68 @@
+"""How much memory a device has left, and telling in words that it was not enough."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from graph.errors import OutOfMemory
+
+UNLIMITED = 1 << 62
+"""In bytes: what a device has free that cannot say."""
+_ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?([KMG]iB|bytes)", re.ASCII)
+_UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def free_bytes(device: str) -> int:
+    """What can still be allocated on a device, torch's own reserve included."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + int(reserve)
+    if kind == "mps":
+        return int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory())
+    return _available() if kind == "cpu" else UNLIMITED
+
+
+@contextmanager
+def named_out_of_memory(device: str) -> Iterator[None]:
+    """Turn torch's errors about memory into OutOfMemory, with what was asked for, what is free, what lowers it."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _SIGNS):
+            raise
+        raise out_of_memory(device, str(error)) from error
+
+
+def out_of_memory(device: str, said: str) -> OutOfMemory:
+    """Name what `said`, torch's own message, asked for."""
+    found = _ASKED.search(said)
+    asked = _in_words(int(float(found[1]) * _UNITS[found[2]])) if found else "more memory than there is"
+    free = free_bytes(device)
+    left = f", which has {_in_words(free)} free" if free < UNLIMITED else ""
+    lower = "a smaller width and height"
+    if torch.device(device).type != "cpu":
+        lower += ", precision: fp16 in load_model, or device: cpu"
+    return OutOfMemory(f"{asked} asked for on {device}{left}", hint=f"What lowers it: {lower}.")
+
+
+def _available() -> int:
+    """Source: proc(5), MemAvailable: what can be had without swapping."""
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return UNLIMITED
+    return int(found[1]) << 10 if found else UNLIMITED
+
+
+def _in_words(size: int) -> str:
+    for unit in ("GiB", "MiB", "KiB"):
+        if size >= _UNITS[unit]:
+            return f"{size / _UNITS[unit]:.1f} {unit}"
+    return f"{size} bytes"

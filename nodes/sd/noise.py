@@ -1,0 +1,59 @@
+"""Drawing noise, and keeping the generators that drew it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from graph.node import Context
+from graph.values import Denoiser, Latents
+from nodes.sd import families
+from nodes.sd.folders import ModelFolder
+from nodes.sd.memory import named_out_of_memory
+from nodes.sd.tensors import freeze
+
+SEEDS = 2**64
+TORCH_SEEDS = 2**32
+"""torch's CPU generator (MT19937) takes the low 32 bits of a seed only."""
+
+
+def draw_noise(ctx: Context, model: Denoiser, seed: int, width: int | None, height: int | None, count: int) -> Latents:
+    """Draw noise for pictures of a size (pixels; None: the size that the model was trained at).
+
+    Raises StepError for a size that the model's latents cannot have.
+    """
+    shape = families.named(model.family).latent_shape(ModelFolder(ctx.locate(model.digest)), width, height)
+    generators = [generator(ctx, (seed + index) % SEEDS) for index in range(count)]
+    with named_out_of_memory("cpu"):
+        return unit_noise(shape, generators)
+
+
+def unit_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Latents:
+    """Draw unit Gaussian noise: one sample of `shape` (channels, rows, columns) from each generator.
+
+    Drawn on the CPU in fp32, whatever the device: what half precision computes with is this, rounded.
+    """
+    samples = torch.cat([torch.randn((1, *shape), generator=source, dtype=torch.float32) for source in generators])
+    return Latents(freeze(samples), tuple(state(source) for source in generators), is_noise=True)
+
+
+def generator(ctx: Context, seed: int) -> torch.Generator:
+    """A generator on the CPU. A seed of more than 32 bits gives what its low 32 bits give, and a warning says so."""
+    if seed >= TORCH_SEEDS:
+        same = seed % TORCH_SEEDS
+        ctx.warn(f"seed {seed} gives the same noise as seed {same}: torch's generator takes 32 bits of it")
+    return torch.Generator().manual_seed(seed)
+
+
+def state(source: torch.Generator) -> bytes:
+    """Where a generator stands (5,056 bytes), to draw on from there."""
+    return source.get_state().numpy().tobytes()
+
+
+def resumed(saved: bytes) -> torch.Generator:
+    """A generator that draws on from where another stood."""
+    source = torch.Generator()
+    source.set_state(torch.from_numpy(np.frombuffer(saved, np.uint8).copy()))
+    return source

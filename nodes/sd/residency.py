@@ -1,0 +1,136 @@
+"""Where weights are: loaded once, moved to where a step computes, moved out when others need the room.
+
+    file --load--> main memory --use--> device
+                        ^                 |
+                        +-- room needed --+          release: forgotten
+
+There is one owner, `weights`. A step borrows a module with `use`; nobody else keeps one. The state is one table,
+least recently used first, from what decides the weights' bits (content, component, dtype, patches) to the module,
+its size, where it is, and how many steps are using it. On the CPU nothing ever moves.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+import torch
+
+from graph.errors import OutOfMemory
+from graph.node import Context
+from graph.values import ModelHandle
+from nodes.sd.checkpoints import compute_dtype, load
+from nodes.sd.folders import ModelFolder
+from nodes.sd.memory import free_bytes, named_out_of_memory
+
+WORKING_BYTES = 2 << 30
+"""What a step is given beside its weights before other weights are moved out; 512 x 512 needs about half of it."""
+
+Key = tuple[str, str, torch.dtype, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class Held:
+    """A module in memory."""
+
+    module: Any
+    size: int
+    """Of its weights, in bytes."""
+    device: str = "cpu"
+    users: int = 0
+
+
+class Weights:
+    """The weights of this process.
+
+    budget: the bytes that are free on a device.
+    """
+
+    def __init__(self, budget: Callable[[str], int] = free_bytes) -> None:
+        self.loads = 0
+        """How often weights were read from files."""
+        self._budget = budget
+        self._held: OrderedDict[Key, Held] = OrderedDict()
+        self._lock = RLock()
+
+    @contextmanager
+    def use(self, handle: ModelHandle, ctx: Context) -> Iterator[Any]:
+        """Lend a module, on ctx.device, in ctx.precision (a VAE in fp32 where that is fp16).
+
+        Raises MissingError for weights that cannot be loaded; OutOfMemory, also for what the step itself does
+        with the module, after everything idle was moved off the device.
+        """
+        with named_out_of_memory(ctx.device):
+            held = self._borrow(handle, ctx)
+        try:
+            with named_out_of_memory(ctx.device):
+                yield held.module
+        except OutOfMemory:
+            self._return(held)
+            self._make_room(ctx.device, None)
+            raise
+        except BaseException:
+            self._return(held)
+            raise
+        self._return(held)
+
+    def release(self, handle: ModelHandle) -> None:
+        """Forget a component's weights, in every precision. A step that uses them keeps them until it ends."""
+        with self._lock:
+            for digest, component, dtype, patches in list(self._held):
+                if (digest, component, patches) == (handle.digest, handle.component, handle.patches):
+                    del self._held[digest, component, dtype, patches]
+
+    def _borrow(self, handle: ModelHandle, ctx: Context) -> Held:
+        with self._lock:
+            held = self._loaded(handle, ctx)
+            if held.device != ctx.device:
+                self._make_room(ctx.device, held.size + WORKING_BYTES)
+                self._move(held, ctx.device)
+            held.users += 1
+            return held
+
+    def _return(self, held: Held) -> None:
+        with self._lock:
+            held.users -= 1
+
+    def _loaded(self, handle: ModelHandle, ctx: Context) -> Held:
+        dtype = compute_dtype(handle.component, ctx.precision)
+        key = (handle.digest, handle.component, dtype, handle.patches)
+        if handle.patches:
+            raise NotImplementedError(f"weights are not patched yet: {handle.patches}")
+        if key not in self._held:
+            module = load(ModelFolder(ctx.locate(handle.digest)), handle.family, handle.component, dtype)
+            self.loads += 1
+            size = sum(weight.numel() * weight.element_size() for weight in module.state_dict().values())
+            self._held[key] = Held(module, size)
+        self._held.move_to_end(key)
+        return self._held[key]
+
+    def _make_room(self, device: str, wanted: int | None) -> None:
+        """Move idle weights off a device, least recently used first, until `wanted` bytes are free; None: all."""
+        with self._lock:
+            idle = [held for held in self._held.values() if held.device == device != "cpu" and not held.users]
+            for held in idle:
+                if wanted is not None and self._budget(device) >= wanted:
+                    return
+                self._move(held, "cpu")
+
+    def _move(self, held: Held, device: str) -> None:
+        left, held.device = held.device, device
+        try:
+            held.module.to(device)
+        except BaseException:
+            held.device = left
+            held.module.to(left)  # half of it may have moved
+            raise
+        if torch.device(left).type == "cuda":
+            torch.cuda.empty_cache()
+
+
+weights = Weights()
+"""The one owner."""
