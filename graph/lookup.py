@@ -87,4 +87,5 @@ def _item(scope: Scope, link: Link, output: Output, at: int, path: tuple[str | i
 
 
 def fits(want: Any, got: Any) -> bool:
+    """Whether a value of one type may go where another is wanted; a whole number serves as a number."""
     return got is want or (want is float and got is int) or (want not in SCALARS and issubclass(got, want))

@@ -83,6 +83,13 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
     )
 
 
+def _meant(name: str, entry: Entry, node: type[Node]) -> bool:
+    """Whether a name that is missing is given, but with a mistake that is told already."""
+    known = {**ports(node), **parameters(node)}
+    unknown = [given for given in entry.inputs if given not in known]
+    return name in entry.unreadable or any(suggest(given, known) == f'Did you mean "{name}"?' for given in unknown)
+
+
 def _tell_unknown(scope: Scope, owner: str, node: type[Node], given: Iterable[Input]) -> None:
     known = {**ports(node), **parameters(node)}
     for part in given:
@@ -111,7 +118,7 @@ def _parameters(
     for name, parameter in parameters(node).items():
         part = given.get(name)
         if part is None:
-            if parameter.required and name not in entry.unreadable:
+            if parameter.required and not _meant(name, entry, node):
                 message = f'{entry.name}: a {node.kind} needs "{name}"'
                 hint = f"Add {name}: {parameter.description}" if parameter.description else f"Add {name}."
                 scope.tell("missing-parameter", message, entry.place, hint)
@@ -195,7 +202,7 @@ def _inputs(scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, In
             source = _port_source(scope, f"{entry.name}.{name}", port, given[name].value)
             if source is not None:
                 inputs[name] = source
-        elif port.required and name not in entry.unreadable:
+        elif port.required and not _meant(name, entry, node):
             what = f'{entry.name}: a {node.kind} needs "{name}" ({type_name(port.type, port.many)})'
             scope.tell("missing-port", what, entry.place, _offers(scope, name, port))
     return inputs
