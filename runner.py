@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from darkroom import Session
     from graph.context import Stop
+    from graph.events import SavedOutput
     from graph.steps import Graph
     from graph.workflow import Workflow
 
@@ -74,7 +75,7 @@ def run(request: argparse.Namespace) -> int:
         finally:
             display.close()
     if note:
-        note(session, results.saved)
+        note(results.saved, "run" in results.actions.values())
     missing = [isinstance(failure.error, MissingError) for failure in results.failures]
     return 0 if results.ok else 3 if all(missing) and missing else 1
 
@@ -162,9 +163,8 @@ def nodes(request: argparse.Namespace) -> int:
 
 def schema(request: argparse.Namespace) -> int:
     """Print the JSON Schema of the language, for editors."""
-    from graph.schema import json_schema
-
     import darkroom
+    from graph.schema import json_schema
 
     print(json.dumps(json_schema(darkroom.kinds(tuple(map(Path, request.nodes)))), indent=2, ensure_ascii=False))
     return 0
@@ -250,14 +250,17 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         session.cache.close()
 
 
-def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Any]:
+def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Callable[[Sequence[SavedOutput], bool], None]]:
     from graph.rerun import compare, workflow_of
-
-    workflow, origin = workflow_of(Path(request.file))
     from graph.workflow import set_params
 
+    workflow, origin = workflow_of(Path(request.file))
     changed = set_params(workflow, _settings(request), Path.cwd())
-    return changed, lambda session, saved: _say(compare(Path(request.file), origin, saved, changed=bool(request.set)))
+
+    def note(saved: Sequence[SavedOutput], computed: bool) -> None:
+        _say(compare(Path(request.file), origin, saved, changed=bool(request.set), computed=computed))
+
+    return changed, note
 
 
 def _is_picture(name: str) -> bool:

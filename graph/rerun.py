@@ -28,13 +28,19 @@ def workflow_of(picture: Path) -> tuple[Workflow, Origin]:
     return replace(filled, params=params), origin
 
 
-def compare(picture: Path, origin: Origin, saved: Sequence[SavedOutput], *, changed: bool) -> str:
-    """Say whether a picture came out again with the same pixels, and what may be the reason if not."""
+def compare(
+    picture: Path, origin: Origin, saved: Sequence[SavedOutput], *, changed: bool, computed: bool = True
+) -> str:
+    """Say whether a picture came out again with the same pixels, and what may be the reason if not.
+
+    changed: params were given other values. computed: something was computed, not all taken from the cache.
+    """
     again = next((output for output in saved if output.name == origin.output and output.digest), None)
     if again is None:
         return f"{picture}: its output {origin.output} was not made this time"
     if again.digest == origin.digest:
-        return f"{picture}: the same pixels again, bit for bit"
+        told = "" if computed else " (all of it from the cache; --cache none computes it anew)"
+        return f"{picture}: the same pixels again, bit for bit{told}"
     now = versions()
     moved = [
         f"{name} {was}, now {now.get(name, 'none')}" for name, was in origin.versions.items() if now.get(name) != was

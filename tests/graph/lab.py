@@ -69,7 +69,7 @@ class JoinAll(Node, kind="join_all", version=1):
 
 class Parts(NamedTuple):
     words: list[str]
-    count: int
+    number: int
 
 
 class Split(Node, kind="split", version=1):
@@ -219,7 +219,14 @@ class Lab:
             cache.close()
 
     def run(
-        self, text: str, heard: Heard | None = None, /, *, force: Collection[str] = (), only: str | None = None, **settings: str
+        self,
+        text: str,
+        heard: Heard | None = None,
+        /,
+        *,
+        force: Collection[str] = (),
+        only: str | None = None,
+        **settings: str,
     ) -> Results:
         heard = heard or Heard()
         cache = self.open()

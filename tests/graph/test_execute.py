@@ -44,7 +44,9 @@ def test_equal_bytes_end_a_rerun_early(lab: Lab) -> None:
         GREETING.replace("nodes:", "nodes: # a comment"),
         GREETING.replace("text: $who}", "text: $who, times: 1, upper: false}"),
         "\nparams: {who: world}\nnodes:\n"
-        "  both:  {use: join, b: $clean, a: hello}\n  clean: {text: $word, use: trim}\n  word:  {use: say, text: $who}\n",
+        "  both:  {use: join, b: $clean, a: hello}\n"
+        "  clean: {text: $word, use: trim}\n"
+        "  word:  {use: say, text: $who}\n",
         GREETING.replace("nodes:", "defaults: {say: {times: 1}}\nnodes:"),
     ],
     ids=["a node's name", "a comment", "defaults written out", "the order of the file", "a default moved"],
@@ -165,7 +167,7 @@ def test_a_condition_may_ask_for_what_a_node_gives(lab: Lab) -> None:
     params: {text: a b c}
     nodes:
       words: {use: split, text: $text}
-      long:  {use: say, when: $words.count > 2, text: long}
+      long:  {use: say, when: $words.number > 2, text: long}
     outputs: {long: $long}
     """
     assert {"long": "long"} == lab.run(text).outputs
@@ -177,7 +179,7 @@ def test_a_parameter_may_come_from_a_node_and_is_checked_then(lab: Lab) -> None:
     params: {text: a b c}
     nodes:
       words: {use: split, text: $text}
-      again: {use: say, text: "${words.count} of x", times: $words.count}
+      again: {use: say, text: "${words.number} of x", times: $words.number}
     """
     assert "3 of x3 of x3 of x" == lab.run(text).outputs["again"]
     result = lab.run(text, text=" ".join("abcdefghijkl"))
@@ -308,7 +310,10 @@ def test_a_plan_says_why(lab: Lab) -> None:
     assert "waits for word" == why["clean"]
     assert "computed just now" == {part.step.name: part.why for part in lab.plan(GREETING).steps}["word"]
     cache = lab.open()
-    assert "never run before" == plan(lab.graph(GREETING.replace("word", "noun"), who="z"), cache, lab.world(cache)).steps[0].why
+    assert (
+        "never run before"
+        == plan(lab.graph(GREETING.replace("word", "noun"), who="z"), cache, lab.world(cache)).steps[0].why
+    )
     cache.close()
 
 
@@ -317,9 +322,11 @@ def test_a_started_node_says_why(lab: Lab) -> None:
     heard = Heard()
     lab.run(GREETING, heard, who="you")
 
-    assert ['text was "world", is now "you"', "text brings another value ($word)", "b brings another value ($clean)"] == [
-        event.why for event in heard.events if isinstance(event, NodeStarted)
-    ]
+    assert [
+        'text was "world", is now "you"',
+        "text brings another value ($word)",
+        "b brings another value ($clean)",
+    ] == [event.why for event in heard.events if isinstance(event, NodeStarted)]
 
 
 def lose_blobs(lab: Lab) -> None:

@@ -31,9 +31,7 @@ def test_every_mistake_is_told_in_the_order_of_the_file(lab: Lab) -> None:
     """
     found = lab.mistakes(text)
 
-    assert ["unknown-kind", "unknown-parameter", "bad-value", "wrong-type"] == [
-        mistake.code for mistake in found
-    ]
+    assert ["unknown-kind", "unknown-parameter", "bad-value", "wrong-type"] == [mistake.code for mistake in found]
     assert [(5, 12), (6, 18), (7, 24), (8, 26)] == [
         (mistake.place.line, mistake.place.column) for mistake in found if mistake.place
     ]
@@ -126,12 +124,14 @@ def test_references_that_lead_nowhere_are_named(lab: Lab) -> None:
     params: {size: 8}
     nodes:
       a: {use: split, text: $b.words}
-      b: {use: trim, text: $a.cuont}
+      b: {use: trim, text: $a.nubmer}
       c: {use: trim, text: $nobody}
       d: {use: trim, text: $size.big}
-      e: {use: trim, text: $a.count.0}
+      e: {use: trim, text: $a.number.0}
     """
-    assert ["unknown-output", "unknown-output", "unknown-reference", "bad-reference", "bad-reference"] == codes(lab, text)
+    assert ["unknown-output", "unknown-output", "unknown-reference", "bad-reference", "bad-reference"] == codes(
+        lab, text
+    )
 
 
 def test_a_cycle_is_named_by_its_path(lab: Lab) -> None:
