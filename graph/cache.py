@@ -7,31 +7,29 @@ caller that knows a result must still be ready for `blob` to give None.
 
 from __future__ import annotations
 
+import os
+import sqlite3
+import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from graph.values import Blob, SavedFile
+from graph.index import is_broken, is_busy
+from graph.store import INLINE, Note, Result, Store
+from graph.values import Blob, SavedFile, decode, encode
+
+__all__ = ["Cache", "Disk", "Memory", "Result", "Warn", "default_folder", "open_cache"]
 
 Warn = Callable[[str], None]
+T = TypeVar("T")
 _GIB = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a key gave."""
-
-    key: str
-    outputs: tuple[str, ...]
-    """Digests of the outputs' blobs, main output first."""
-    recipe: str
-    """The canonical JSON whose sha256 is the key."""
-    seconds: float
-    """Wall time of the original work."""
-    made: float
-    """When, in seconds since 1970."""
+_WAIT = 0.05
+"""Seconds of work that a kill may lose: a batch is committed at the latest so long after its first result."""
+_BATCH = 256
+"""Results after which a batch is committed in any case."""
+_KNOWN = 20_000
+"""Results kept in memory."""
 
 
 class Cache(Protocol):
@@ -154,6 +152,237 @@ class Memory:
         """Do nothing: what is in memory stays readable."""
 
 
+class Disk:
+    """A cache in a folder, shared with other processes.
+
+    What is remembered waits in memory for the next commit. If the disk fails it stays there: the run goes on,
+    with one warning, and what was committed before can still be read.
+    """
+
+    def __init__(self, folder: Path, warn: Warn) -> None:
+        """Raises OSError or sqlite3.Error if the folder cannot be used."""
+        self._store = Store(folder, warn)
+        self._warn = warn
+        self._lock = threading.RLock()
+        self._fresh = _Batch()
+        self._known: dict[str, Result] = {}
+        self._latest: dict[str, dict[str, str]] = {}
+        self._timer: threading.Timer | None = None
+        self._failed = False
+        self._closed = False
+        self._mended = False
+
+    def result(self, key: str) -> Result | None:
+        if found := self._fresh.result(key) or self._known.get(key):
+            return found
+        if found := self._read(lambda: self._store.result(key)):
+            self._know({key: found})
+        return found
+
+    def results(self, keys: Iterable[str]) -> dict[str, Result]:
+        wanted = list(keys)
+        near = {key: found for key in wanted if (found := self._fresh.result(key) or self._known.get(key))}
+        far = self._read(lambda: self._store.results(key for key in wanted if key not in near)) or {}
+        self._know(far)
+        return near | far
+
+    def _know(self, results: dict[str, Result]) -> None:
+        if len(self._known) > _KNOWN:
+            self._known = {}
+        self._known |= results
+
+    def blob(self, digest: str) -> bytes | None:
+        found = self._fresh.blob(digest)
+        if found is None:
+            found = self._read(lambda: self._store.blob(digest))
+        if self._store.stale:
+            self._commit_soon()
+        return found
+
+    def holds(self, digest: str) -> bool:
+        return self._fresh.holds(digest) or digest in (self._read(lambda: self._store.held([digest])) or {})
+
+    def touch(self, digests: Iterable[str]) -> frozenset[str]:
+        wanted = list(digests)
+        fresh = self._fresh.touch(wanted)
+        far = [digest for digest in wanted if digest not in fresh]
+        return fresh | (self._read(lambda: self._store.touch(far)) or frozenset())
+
+    def remember(self, result: Result, blobs: Sequence[Blob]) -> None:
+        is_large = self._put([blob for blob in blobs if len(blob.data) > INLINE])
+        with self._lock:
+            self._fresh.remember(result, blobs)
+            if is_large or result.seconds > _WAIT or self._fresh.count >= _BATCH:
+                self._commit()
+            else:
+                self._commit_soon()
+
+    def _put(self, blobs: Sequence[Blob]) -> bool:
+        """Write large blobs without keeping other threads waiting; the commit finds them in place."""
+        try:
+            for blob in () if self._failed else blobs:
+                self._store.put(blob)
+        except OSError as error:
+            self._fault(error)
+        return bool(blobs)
+
+    def latest(self, workflow: str) -> dict[str, str]:
+        with self._lock:
+            if workflow not in self._latest:
+                found = self._read(lambda: self._store.notes(f"latest:{workflow}")) or {}
+                self._latest[workflow] = {node: key.decode() for node, key in found.items()}
+                self.results(self._latest[workflow].values())  # most of them are asked for next
+            return dict(self._latest[workflow])
+
+    def note_latest(self, workflow: str, keys: Mapping[str, str]) -> None:
+        with self._lock:
+            before = self.latest(workflow)
+            changed = {node: key for node, key in keys.items() if before.get(node) != key}
+            self._latest[workflow] |= changed
+            for node, key in changed.items():
+                self._note(f"latest:{workflow}", node, key.encode())
+
+    def saved(self, key: str) -> SavedFile | None:
+        found = self._noted("saved", key)
+        value = decode(found) if found else None
+        return value if isinstance(value, SavedFile) else None
+
+    def note_saved(self, key: str, file: SavedFile) -> None:
+        self._note("saved", key, encode(file).data)
+
+    def file_digest(self, stat_key: str) -> str | None:
+        found = self._noted("file", stat_key)
+        return found.decode() if found else None
+
+    def note_file_digest(self, stat_key: str, digest: str) -> None:
+        self._note("file", stat_key, digest.encode())
+
+    def _noted(self, space: str, name: str) -> bytes | None:
+        found = self._fresh.notes.get((space, name))
+        return found if found is not None else self._read(lambda: self._store.note(space, name))
+
+    def _note(self, space: str, name: str, value: bytes) -> None:
+        if self._noted(space, name) != value:
+            with self._lock:
+                self._fresh.notes[space, name] = value
+                self._commit_soon()
+
+    def flush(self) -> None:
+        with self._lock:
+            self._commit()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._commit()
+            if self._timer:
+                self._timer.cancel()
+            if self._fresh and not self._failed:
+                self._give_up("another process kept its index locked")
+            self._closed = self._failed = True
+            self._store.close()
+
+    def _commit_soon(self) -> None:
+        with self._lock:
+            if not self._timer and not self._failed:
+                self._timer = threading.Timer(_WAIT, self._commit)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def _commit(self) -> None:
+        """Write what is fresh. If that fails it stays fresh, and readers go on finding it."""
+        with self._lock:
+            if self._timer and self._timer is not threading.current_thread():
+                self._timer.cancel()
+            self._timer = None
+            if self._failed or not (self._fresh or self._store.stale):
+                return
+            try:
+                self._fresh.write_to(self._store)
+                self._fresh = _Batch()
+            except (OSError, sqlite3.Error) as error:
+                self._fault(error)
+
+    def _read(self, ask: Callable[[], T | None]) -> T | None:
+        """Ask the store; after a fault the answer is that nothing is known."""
+        try:
+            return None if self._closed else ask()
+        except (OSError, sqlite3.Error) as error:
+            self._fault(error)
+            return None
+
+    def _fault(self, error: OSError | sqlite3.Error) -> None:
+        with self._lock:
+            if is_busy(error):
+                self._commit_soon()
+            elif not is_broken(error) or self._mended:
+                self._give_up(str(error))
+            else:
+                self._mend()
+
+    def _mend(self) -> None:
+        self._mended = True
+        try:
+            self._store.mend()
+            self._commit_soon()
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(str(error))
+
+    def _give_up(self, reason: str) -> None:
+        if not self._failed:
+            self._failed = True
+            self._warn(f"what is computed from here on is not kept: the cache cannot be written ({reason})")
+
+
+class _Batch(Memory):
+    """What was remembered since the last commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.notes: dict[tuple[str, str], bytes] = {}
+
+    @property
+    def count(self) -> int:
+        return len(self._results)
+
+    def __bool__(self) -> bool:
+        return bool(self._results or self._blobs or self.notes)
+
+    def write_to(self, store: Store) -> None:
+        """Write all of it in one transaction."""
+        blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
+        store.write(self._results.values(), blobs, self._flat_notes())
+
+    def _flat_notes(self) -> Iterator[Note]:
+        return ((space, name, value) for (space, name), value in self.notes.items())
+
+
 def open_cache(folder: Path | None, warn: Warn) -> Cache:
     """Open the cache in a folder, by default the user's; in memory, with one warning, if that fails."""
-    return Memory()
+    try:
+        return Disk(folder or default_folder(), warn)
+    except (OSError, sqlite3.Error, RuntimeError) as error:
+        warn(f"results are not kept: the cache cannot be opened ({error})")
+        return Memory()
+
+
+def default_folder() -> Path:
+    """DARKROOM_CACHE, else `darkroom` in the folder that the platform has for such files.
+
+    Raises RuntimeError where the user has no home.
+    """
+    if named := os.environ.get("DARKROOM_CACHE"):
+        return Path(named).expanduser().absolute()
+    return _user_caches() / "darkroom"
+
+
+def _user_caches() -> Path:
+    """Source: XDG Base Directory Specification 0.8; Apple's File System Programming Guide; KNOWNFOLDERID."""
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA")
+        return Path(local) if local else Path.home() / "AppData" / "Local"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(named) if named.startswith("/") else Path.home() / ".cache"

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from stat import S_ISREG
 from typing import Protocol
 
 from graph.errors import MissingError
@@ -49,12 +50,15 @@ def _file_digest(path: Path, ref: FileRef, cache: Memo) -> str:
 
 
 def _remembered(path: Path, cache: Memo) -> str | None:
-    return cache.file_digest(_stat_key(path, os.stat(path)))
+    stat = path.stat()
+    if not S_ISREG(stat.st_mode):
+        raise ValueError("it is not a file")  # reading a pipe could last for ever
+    return cache.file_digest(_stat_key(path, stat))
 
 
 def _hashed(path: Path, cache: Memo) -> str:
     """Hash a file, and remember it if it stood still before and while it was read."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         before = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())

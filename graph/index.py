@@ -1,0 +1,90 @@
+"""The SQLite index of the store: opened, made where there is none, moved aside where it is broken."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from graph.living import alone
+
+FORMAT = 1
+"""Of the folder and of the index in it."""
+
+_SCHEMA = f"""
+PRAGMA auto_vacuum = INCREMENTAL;
+PRAGMA journal_mode = WAL;
+BEGIN IMMEDIATE;
+CREATE TABLE results (key TEXT PRIMARY KEY, outputs BLOB, recipe BLOB, seconds REAL, made REAL, seal BLOB);
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER, used REAL, data BLOB);
+CREATE TABLE notes (space BLOB, name BLOB, value BLOB, made REAL, seal BLOB,
+    PRIMARY KEY (space, name)) WITHOUT ROWID;
+PRAGMA user_version = {FORMAT};
+COMMIT;
+"""
+
+
+def is_broken(error: Exception) -> bool:
+    """Whether SQLite says that the index, and not the disk, is at fault."""
+    codes = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+    return isinstance(error, sqlite3.Error) and _code(error) in codes
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether another process kept the right to write for too long."""
+    return isinstance(error, sqlite3.Error) and _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", -1) & 0xFF
+
+
+def open_index(folder: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
+    with contextlib.suppress(sqlite3.DatabaseError):
+        index = _connect(folder)
+        if _format(index) == FORMAT:
+            return index
+        index.close()
+    with alone(folder):
+        return create_index(folder, warn)
+
+
+def create_index(folder: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
+    """Open the index, made new where there is none or none that can be read. Only while `alone`."""
+    index = _connect(folder)
+    try:
+        if _format(index) == 0 and not index.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            index.executescript(_SCHEMA)
+        if _format(index) == FORMAT:
+            return index
+    except sqlite3.DatabaseError as error:
+        if not is_broken(error):
+            index.close()
+            raise
+    index.close()
+    move_aside(folder, warn)
+    return create_index(folder, warn)
+
+
+def move_aside(folder: Path, warn: Callable[[str], None]) -> None:
+    kept = folder / "index.broken"
+    warn(f"the index of the cache cannot be read; a new one is begun, and {kept} is the old one")
+    for ending in ("-shm", "-wal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / f"index{ending}").replace(folder / f"index.broken{ending}")
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    index = sqlite3.connect(folder / "index", timeout=10, isolation_level=None, check_same_thread=False)
+    index.text_factory = _lenient
+    return index
+
+
+def _format(index: sqlite3.Connection) -> int:
+    index.execute("PRAGMA synchronous = NORMAL")
+    return int(index.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _lenient(text: bytes) -> str:
+    return text.decode("utf-8", "replace")  # damaged text must reach the seal, not raise

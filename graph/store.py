@@ -1,0 +1,360 @@
+"""Results and blobs on disk: what is written when, and what is believed when it is read.
+
+    folder/v1/                     a format that is changed gets its own folder; nobody migrates a cache
+      index                        SQLite (WAL): results, small blobs, notes; one transaction a batch
+      blobs/ab/abcd...             large blobs, one file each, named by the sha256 of their bytes
+      writing/<process>-<digest>   a file being written
+      living/<process>             locked by a process for as long as it has the store open
+
+How one batch becomes durable, and where a kill, a power cut or another process's gc may strike:
+
+    large blob ─> writing/p-d ─fsync─> rename ─> blobs/ab/d ─┐
+                                                             ├─> BEGIN ─> rows ─> every file there? ─> COMMIT
+    results, small blobs, notes ─────────────────────────────┘                     no: written again
+
+    before the rename    litter in writing/; its owner is dead, so the next open removes it
+    before the commit    a file without a row; gc removes it, or the same value, made again, finds it
+    after the commit     everything is there. A power cut may lose the last commits (synchronous NORMAL) or,
+                         as the folder is not fsynced, a rename: a lost file looks like an evicted one
+
+A row never names bytes that are not durable. Rows and files are only ever removed inside a transaction too,
+and SQLite gives one process at a time the right to write, so the question "is every file there?" settles
+the race between a process that finds an old blob in place and a gc that is about to evict it.
+
+Nothing that is read is believed. A blob must have the sha256 it is named by; a row of results or notes
+carries a seal, a digest of its columns, for SQLite itself would not notice a flipped bit. What does not fit
+is removed, with one warning, and counts as never remembered. An index that SQLite cannot read is moved
+aside to `index.broken`, and a new one begun: the blob files stay, and are found again as their values are
+made again.
+
+The states of a blob, by what is on disk:
+
+    absent ──put──> loose (file, no row) ──commit──> kept (row) ──touch──> kept, used now
+       ^               │                               │
+       └──gc, clear────┴───────gc, clear, damage───────┘
+
+gc takes no blob that was written or used since ten minutes before the oldest living process opened the
+store. That the lock on living/<process> is free tells a dead process, whatever has happened to its number
+since. `used` is written only where it is older than those ten minutes, so a run of nothing but hits mostly
+writes nothing.
+
+Time is the machine's clock. A clock set back makes gc keep more; set forward, it can evict too much;
+neither can make a wrong answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graph.index import FORMAT, create_index, move_aside, open_index
+from graph.living import alone, living, register
+from graph.values import Blob
+
+INLINE = 8192
+"""Blobs up to so many bytes live in the index: a file each would cost an fsync (docs/decisions/0001)."""
+MARGIN = 600.0
+"""Seconds before a process began in which what was used counts as used by it."""
+
+_RESULT = "key, outputs, recipe, seconds, made, seal"
+_PUT_BLOB = """INSERT INTO blobs VALUES (?, ?, ?, ?)
+ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used = excluded.used, data = excluded.data"""
+_AT_ONCE = 500
+"""Placeholders in one statement; SQLite allows at least 999."""
+
+Note = tuple[str, str, bytes]
+"""(space, name, value)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a key gave."""
+
+    key: str
+    outputs: tuple[str, ...]
+    """Digests of the outputs' blobs, main output first."""
+    recipe: str
+    """The canonical JSON whose sha256 is the key."""
+    seconds: float
+    """Wall time of the original work."""
+    made: float
+    """When, in seconds since 1970."""
+
+
+class Store:
+    """A folder of results and blobs, open in this process. Safe to use from several threads.
+
+    Raises OSError or sqlite3.Error, here and in every method, where the disk does not do as it should.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
+        self.folder = folder / f"v{FORMAT}"
+        self.stale: set[str] = set()
+        """Blobs that were read, and whose `used` is to be written with the next batch."""
+        self._warn = warn
+        self._lock = threading.RLock()
+        self._count = 0
+        for part in ("blobs", "writing", "living"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        self.name, self._badge = register(self.folder / "living")
+        try:
+            self._index = open_index(self.folder, warn)
+            self._inode = (self.folder / "index").stat().st_ino
+            self.sweep()
+        except BaseException:
+            self._leave()
+            raise
+
+    def close(self) -> None:
+        """Let go of the index and of what was kept from gc."""
+        with self._lock:
+            self._index.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        with contextlib.suppress(OSError):
+            (self.folder / "living" / self.name).unlink(missing_ok=True)
+        os.close(self._badge)
+
+    def mend(self) -> None:
+        """Begin a new index, if SQLite found this one broken."""
+        with self._lock:
+            self._index.close()
+            with alone(self.folder):
+                move_aside(self.folder, self._warn)
+                self._index = create_index(self.folder, self._warn)
+            self._inode = (self.folder / "index").stat().st_ino
+
+    # Reading
+
+    def rows(self, question: str, *values: object) -> list[tuple[Any, ...]]:
+        """Ask the index."""
+        with self._lock:
+            return self._index.execute(question, values).fetchall()
+
+    def result(self, key: str) -> Result | None:
+        """The result of a key, if there is an undamaged one."""
+        for row in self.rows(f"SELECT {_RESULT} FROM results WHERE key = ?", key):
+            return self._believed(row)
+        return None
+
+    def results(self, keys: Iterable[str]) -> dict[str, Result]:
+        """The undamaged results among these keys."""
+        found: dict[str, Result] = {}
+        for some in _chunks(keys):
+            for row in self.rows(f"SELECT {_RESULT} FROM results WHERE key IN ({_marks(some)})", *some):
+                if result := self._believed(row):
+                    found[result.key] = result
+        return found
+
+    def _believed(self, row: tuple[Any, ...]) -> Result | None:
+        key, outputs, recipe, seconds, made, seal = row
+        if _seal(key, outputs, recipe, seconds, made) != seal:
+            self._forget("results", "key = ?", (key,))
+            return None
+        return Result(key, tuple(outputs.decode().split()), _text(recipe), seconds, made)
+
+    def notes(self, space: str) -> dict[str, bytes]:
+        """The undamaged notes of a space."""
+        rows = self.rows("SELECT name, value, made, seal FROM notes WHERE space = ?", _bytes(space))
+        return {_text(row[0]): row[1] for row in rows if self._is_note(_bytes(space), *row)}
+
+    def note(self, space: str, name: str) -> bytes | None:
+        """One note."""
+        where = (_bytes(space), _bytes(name))
+        rows = self.rows("SELECT name, value, made, seal FROM notes WHERE space = ? AND name = ?", *where)
+        return rows[0][1] if rows and self._is_note(where[0], *rows[0]) else None
+
+    def _is_note(self, space: bytes, name: bytes, value: bytes, made: float, seal: bytes) -> bool:
+        if _seal(space, name, value, made) == seal:
+            return True
+        self._forget("notes", "space = ? AND name = ?", (space, name))
+        return False
+
+    def _forget(self, table: str, which: str, values: tuple[object, ...]) -> None:
+        self._warn("dropped a damaged entry of the cache; what it told is found out again")
+        with contextlib.suppress(sqlite3.Error, OSError), self.transaction() as index:
+            index.execute(f"DELETE FROM {table} WHERE {which}", values)
+
+    def blob(self, digest: str) -> bytes | None:
+        """The bytes with this sha256. Damaged ones are dropped, with a warning."""
+        rows = self.rows("SELECT data, used < ? FROM blobs WHERE digest = ?", time.time() - MARGIN, digest)
+        if rows and rows[0][1]:
+            self.stale.add(digest)
+        try:
+            data = rows[0][0] if rows and rows[0][0] is not None else self.path(digest).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            data = None
+        if _has_digest(data, digest):
+            return data
+        self._warn(f"dropped a damaged value of the cache ({digest[:12]}); it is computed again")
+        with contextlib.suppress(sqlite3.Error, OSError):
+            self.drop_if_damaged(digest)
+        return None
+
+    def drop_if_damaged(self, digest: str) -> bool:
+        """Remove a blob unless its bytes are, or were meanwhile put, right. Says whether it was removed."""
+        with self.transaction() as index:
+            rows = self.rows("SELECT data FROM blobs WHERE digest = ? AND data IS NOT NULL", digest)
+            with contextlib.suppress(OSError):
+                data = rows[0][0] if rows else self.path(digest).read_bytes()
+                if _has_digest(data, digest):
+                    return False
+            index.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
+            self.path(digest).unlink(missing_ok=True)
+        return True
+
+    def held(self, digests: Iterable[str]) -> dict[str, float]:
+        """When each of these blobs was last used, of those that are there. Their bytes are not read."""
+        found: dict[str, float] = {}
+        for some in _chunks(digests):
+            question = f"SELECT digest, used, data IS NULL FROM blobs WHERE digest IN ({_marks(some)})"
+            rows = self.rows(question, *some)
+            found |= {row[0]: row[1] for row in rows if not row[2] or self.path(row[0]).exists()}
+        return found
+
+    def touch(self, digests: Collection[str]) -> frozenset[str]:
+        """Keep blobs from gc while this process lives; gives those that are there, now safe."""
+        found, now = self.held(digests), time.time()
+        old = [digest for digest, used in found.items() if not used >= now - MARGIN]
+        if old:
+            with self.transaction() as index:
+                _mark_used(index, old, now)
+            found = self.held(digests)  # gc may have been faster
+        return frozenset(found)
+
+    # Writing
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Be the only writer. Commits at the end; rolls back if the body raises."""
+        with self._lock:
+            if (self.folder / "index").stat().st_ino != self._inode:
+                raise OSError("the index was replaced")
+            self._index.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._index
+                self._index.execute("COMMIT")
+            finally:
+                if self._index.in_transaction:
+                    self._index.execute("ROLLBACK")
+
+    def write(self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note]) -> None:
+        """Keep a batch: all of it, or nothing that a reader would see."""
+        large = [blob for blob in blobs if len(blob.data) > INLINE]
+        for blob in large:
+            self.put(blob)
+        with self._lock, self.transaction() as index:
+            now = time.time()
+            read, self.stale = self.stale, set()
+            _mark_used(index, read, now)
+            index.executemany("REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)", map(_result_row, results))
+            index.executemany(_PUT_BLOB, (_blob_row(blob, now) for blob in blobs))
+            noted = (_note_row(note, now) for note in notes)
+            index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
+            for blob in large:
+                self.put(blob)  # again only if a gc took it since
+
+    def put(self, blob: Blob) -> None:
+        """Make a blob's file durable, unless one of this size is there."""
+        path = self.path(blob.digest)
+        try:
+            if path.stat().st_size == len(blob.data):
+                return
+        except FileNotFoundError:
+            path.parent.mkdir(exist_ok=True)
+        self._write_beside(path, blob.data)
+
+    def _write_beside(self, path: Path, data: bytes) -> None:
+        self._count += 1
+        part = self.folder / "writing" / f"{self.name}-{self._count}-{path.name[:12]}"
+        try:
+            with part.open("xb", buffering=0) as file:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def path(self, digest: str) -> Path:
+        """Where the file of a large blob is, or would be."""
+        return self.folder / "blobs" / digest[:2] / digest
+
+    # Who lives
+
+    def living(self) -> dict[str, float]:
+        """When each process that has the store open began, by name; this one's own name is among them."""
+        return dict(living(self.folder / "living"))
+
+    def floor(self) -> float:
+        """What was written or used since then may be in use."""
+        return min([time.time(), *self.living().values()]) - MARGIN
+
+    def sweep(self) -> int:
+        """Remove what dead processes left half written; gives how many files."""
+        living, swept = self.living(), 0
+        for part in os.scandir(self.folder / "writing"):
+            owner = "-".join(part.name.split("-")[:2])
+            if owner not in living and not (self.folder / "living" / owner).exists():
+                with contextlib.suppress(FileNotFoundError):
+                    Path(part.path).unlink()
+                    swept += 1
+        return swept
+
+
+def _mark_used(index: sqlite3.Connection, digests: Iterable[str], now: float) -> None:
+    index.executemany("UPDATE blobs SET used = ? WHERE digest = ?", ((now, digest) for digest in digests))
+
+
+def _result_row(result: Result) -> tuple[object, ...]:
+    outputs, recipe = " ".join(result.outputs).encode(), _bytes(result.recipe)
+    row = (result.key, outputs, recipe, float(result.seconds), float(result.made))
+    return (*row, _seal(*row))
+
+
+def _blob_row(blob: Blob, now: float) -> tuple[object, ...]:
+    return blob.digest, len(blob.data), now, blob.data if len(blob.data) <= INLINE else None
+
+
+def _note_row(note: Note, now: float) -> tuple[object, ...]:
+    row = (_bytes(note[0]), _bytes(note[1]), note[2], now)
+    return (*row, _seal(*row))
+
+
+def _seal(*columns: object) -> bytes:
+    parts = (column if isinstance(column, bytes) else _bytes(repr(column)) for column in columns)
+    return hashlib.sha256(b"\n".join(parts)).digest()[:16]
+
+
+def _has_digest(data: object, digest: str) -> bool:
+    return isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == digest
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _marks(values: Collection[str]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
+    every = list(values)
+    return (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))
