@@ -1,7 +1,7 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
-    ("errors", "events", "tables"),
+    ("errors", "events", "tables", "pace"),
     ("values", "syntax", "report"),
     ("outputs", "document", "node", "files"),
     ("references", "fields", "registry", "sources", "keys"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from graph.errors import MissingError, Stopped, UsageError
 from graph.events import NodeProgress, Sink, Warned
-from graph.fields import complaints
+from graph.fields import checked
 from graph.files import digest_of
 from graph.node import Node, returned
 from graph.outputs import write_picture
@@ -114,7 +114,8 @@ def alone(
     node: type[Node], say: Callable[[str], None], parameters: Mapping[str, object], **inputs: Value
 ) -> tuple[Any, ...]:
     """Run one node outside any workflow. Raises UsageError for a parameter that it does not take."""
-    for complaint in complaints(node, parameters):
+    instance: Any
+    instance, complaints = checked(node, parameters)
+    for complaint in complaints:
         raise UsageError(f"{complaint.name} {complaint.message}", hint=complaint.hint)
-    instance: Any = node.model_validate(dict(parameters))
     return returned(node, instance.run(Alone(say), **inputs))

@@ -29,6 +29,7 @@ from graph.events import (
 )
 from graph.failures import Failure, told
 from graph.node import outputs, returned, type_name
+from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
@@ -51,6 +52,7 @@ class Results:
     seconds: float = 0.0
 
 
+@over_many_objects
 def execute(
     plan: Plan,
     cache: Cache,

@@ -64,14 +64,17 @@ def fitted(given: Given, annotation: Any) -> object:
     return given.value
 
 
-def complaints(node: type[Node], values: Mapping[str, object]) -> list[Complaint]:
-    """Check values against the types and ranges of a node's parameters. Parameters left out are not complained of."""
+def checked(node: type[Node], values: Mapping[str, object]) -> tuple[Node | None, list[Complaint]]:
+    """Check values against the types and ranges of a node's parameters.
+
+    Gives the node with these parameters, or what is wrong with them; neither where nothing is wrong but a required
+    parameter is left out.
+    """
     try:
-        node.model_validate(dict(values))
+        return node.model_validate(dict(values)), []
     except ValidationError as error:
         found = {str(entry["loc"][0]): entry for entry in error.errors(include_url=False)}
-        return [_complaint(node, name, values[name]) for name in found if name in values]
-    return []
+        return None, [_complaint(node, name, values[name]) for name in found if name in values]
 
 
 def takes(field: FieldInfo) -> str:

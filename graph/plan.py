@@ -25,6 +25,7 @@ from graph.cache import Cache, Result
 from graph.errors import UsageError, suggest
 from graph.explain import reason
 from graph.outputs import still_there
+from graph.pace import builds
 from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World, prepare
 from graph.sources import From, origins
 from graph.steps import Graph, Step, writes_files
@@ -61,6 +62,7 @@ class Plan:
     forced: frozenset[str] = frozenset()
 
 
+@builds
 def plan(graph: Graph, cache: Cache, world: World, force: Collection[str] = ()) -> Plan:
     """Decide what a run would do. Reads the cache, and files that parameters name; changes nothing.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from graph.conditions import holds
 from graph.errors import StepError
-from graph.fields import Given, complaints, fitted
+from graph.fields import Given, checked, fitted
 from graph.files import Memo, digest_of
 from graph.keys import Content, key_of, recipe
 from graph.node import Node, parameters, ports
@@ -41,7 +41,6 @@ class Off:
 Outcome = Done | Off
 Outcomes = Mapping[str, Outcome]
 """Of the steps that are settled, by name."""
-Scalar = str | int | float | bool | None
 Read = Callable[[From], bytes | None]
 """Gives the bytes of an output that is known, or None if they cannot be had now."""
 
@@ -166,9 +165,9 @@ def _lost(source: Source, outcomes: Outcomes) -> str:
 
 def _because(name: str, why: str) -> str:
     """One reason, however long the chain: the first cause, not the tower of its consequences."""
-    return (
-        why if why.endswith((" was skipped", " failed")) else f"{name} {'failed' if why == 'failed' else 'was skipped'}"
-    )
+    if why.endswith((" was skipped", " failed")):
+        return why
+    return f"{name} {'failed' if why == 'failed' else 'was skipped'}"
 
 
 def _on(step: Step, outcomes: Outcomes, read: Read) -> bool:
@@ -182,11 +181,11 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
         value = value_of(source, outcomes, read)
         given = Given(value, str(value), True, Path.cwd())
         values[name] = fitted(given, parameters(step.node)[name].type)
-    wrong = complaints(step.node, values)
-    if wrong:
+    node, wrong = checked(step.node, values)
+    if node is None:
         told = "; ".join(f"{step.name}.{part.name} {part.message}" for part in wrong)
         raise StepError(f"{step.places[wrong[0].name]}: {told}", hint=wrong[0].hint)
-    return step.node.model_validate(values)
+    return node
 
 
 def _content(value: object, files: Memo) -> object:
@@ -198,7 +197,7 @@ def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
         return [str(_digest(item, outcomes, read)) for item in source.items]
     if isinstance(source, (Constant, Blend)):
         value = value_of(source, outcomes, read)
-        return _plain_digest(type(value).__name__, value)
+        return _text_digest(value) if isinstance(value, str) else encode(value).digest
     taken = chosen(source, outcomes)
     assert taken is not None
     if taken.item is not None:
@@ -208,10 +207,9 @@ def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
     return outcome.digests[taken.output]
 
 
-@cache
-def _plain_digest(kind: str, value: Scalar) -> str:
-    """The kind is there since 1, 1.0 and true are one key of a Python dictionary."""
-    return encode(value).digest
+@lru_cache(maxsize=4096)
+def _text_digest(text: str) -> str:
+    return encode(text).digest
 
 
 def _read(origin: From, read: Read) -> Any:

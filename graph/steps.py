@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from graph.conditions import Condition
@@ -69,6 +70,7 @@ class Graph:
     warnings: tuple[Mistake, ...] = ()
 
 
+@cache
 def writes_files(node: type[Node]) -> bool:
     """Whether a node's result is a file that it leaves in the output folder."""
     return any(output.type is SavedFile for output in outputs(node).values())

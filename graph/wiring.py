@@ -10,16 +10,18 @@ from collections.abc import Collection, Iterable, Mapping
 
 from graph.conditions import Condition, holds, links
 from graph.errors import DarkroomError, MissingError, Mistake, WorkflowError, suggest
-from graph.fields import Given, complaints, fitted, scalar_of, shown
+from graph.fields import Given, checked, fitted, scalar_of, shown
 from graph.lookup import Found, Scope, fits, resolve
 from graph.node import SCALARS, Node, Port, outputs, parameters, ports, type_name
 from graph.order import Cycle, ancestors, dependency_order
+from graph.pace import builds
 from graph.registry import Registry
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Graph, Step, Wanted, writes_files
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
 
+@builds
 def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Graph:
     """Check a whole workflow and wire it. `only` names a node: nothing that it does not need is kept.
 
@@ -59,7 +61,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
     node = scope.registry[entry.kind]
     given = {**scope.workflow.defaults.get(entry.kind, {}), **entry.inputs}
     _tell_unknown(scope, entry.name, node, entry.inputs.values())
-    fixed, linked = _parameters(scope, entry, node, given)
+    fixed, linked, instance = _parameters(scope, entry, node, given)
     inputs = _inputs(scope, entry, node, given)
     off, when, facts = _condition(scope, entry)
     after = [found.source for link in entry.after if (found := resolve(scope, link))]
@@ -72,7 +74,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         linked=linked,
         inputs=inputs,
         needs=tuple(dict.fromkeys(origin.step for source in sources for origin in origins(source))),
-        instance=None if linked or scope.mistakes else node.model_validate(dict(fixed)),
+        instance=instance,
         when=when,
         facts=facts,
         off=off,
@@ -112,7 +114,8 @@ def _check_defaults(scope: Scope) -> None:
 
 def _parameters(
     scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, Input]
-) -> tuple[dict[str, object], dict[str, Source]]:
+) -> tuple[dict[str, object], dict[str, Source], Node | None]:
+    """What is known of the parameters, what comes from other steps, and the node where all is known."""
     fixed: dict[str, object] = {}
     linked: dict[str, Source] = {}
     for name, parameter in parameters(node).items():
@@ -128,10 +131,11 @@ def _parameters(
             _fix(scope, fixed, entry.name, part, found, parameter.type)
         elif found is not None:
             linked[name] = found
-    for complaint in complaints(node, fixed):
+    instance, complaints = checked(node, fixed)
+    for complaint in complaints:
         place = given[complaint.name].value.place
         scope.tell("bad-value", f"{entry.name}.{complaint.name} {complaint.message}", place, complaint.hint)
-    return fixed, linked
+    return fixed, linked, None if linked else instance
 
 
 def _fix(scope: Scope, fixed: dict[str, object], owner: str, part: Input, given: Given, annotation: object) -> None:

@@ -16,6 +16,7 @@ from graph.conditions import Condition
 from graph.document import MAX_BYTES, Branch, Scalar, Table, decode, read
 from graph.entries import NO_MERGE, RESERVED, Entry, Input, read_entry, text_of
 from graph.errors import MissingError, Mistake, Place, WorkflowError, suggest
+from graph.pace import builds
 from graph.params import Param, read_param, set_text, set_value, shown
 from graph.references import (
     NAME,
@@ -99,6 +100,7 @@ def load(path: str | Path) -> Workflow:
     return parse(_bytes_of(Path(path)), str(path), Path(path).absolute().parent)
 
 
+@builds
 def parse(data: bytes, file: str, folder: Path) -> Workflow:
     """Read a workflow from the bytes of its file; its mistakes are in `mistakes`.
 

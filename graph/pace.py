@@ -1,0 +1,51 @@
+"""Letting phases that only build run without Python's cycle collector."""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def builds(phase: Callable[P, T]) -> Callable[P, T]:
+    """Switch the cycle collector off while a function runs.
+
+    Reading, wiring and planning make many small frozen objects and no garbage in cycles; the collector, which is
+    called by the number of allocations, looks through all of them again and again: a third of the time for a graph
+    of 1,000 nodes, and more than linear in its size.
+    """
+
+    @functools.wraps(phase)
+    def undisturbed(*args: P.args, **options: P.kwargs) -> T:
+        if not gc.isenabled():
+            return phase(*args, **options)
+        gc.disable()
+        try:
+            return phase(*args, **options)
+        finally:
+            gc.enable()
+
+    return undisturbed
+
+
+def over_many_objects(phase: Callable[P, T]) -> Callable[P, T]:
+    """Keep the cycle collector from looking through what exists already while a function runs.
+
+    A run makes garbage, and must be collected; the graph and the plan it goes along are none, however large.
+    """
+
+    @functools.wraps(phase)
+    def undisturbed(*args: P.args, **options: P.kwargs) -> T:
+        if gc.get_freeze_count():
+            return phase(*args, **options)
+        gc.freeze()
+        try:
+            return phase(*args, **options)
+        finally:
+            gc.unfreeze()
+
+    return undisturbed
