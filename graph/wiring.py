@@ -6,6 +6,7 @@ chain of any length is wired with a stack of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 
 from graph.conditions import Condition, holds, links
@@ -19,6 +20,9 @@ from graph.registry import Registry
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Graph, Step, Wanted, writes_files
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
+
+DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
+"""What a device may be called, on whatever machine it is."""
 
 
 @builds
@@ -61,6 +65,9 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
     node = scope.registry[entry.kind]
     given = {**scope.workflow.defaults.get(entry.kind, {}), **entry.inputs}
     _tell_unknown(scope, entry.name, node, entry.inputs.values())
+    if entry.device is not None and not DEVICE.fullmatch(entry.device):
+        message = f'{entry.name}.device takes auto, cpu, cuda, cuda:1, mps or xpu, not "{entry.device}"'
+        scope.tell("bad-value", message, entry.place, suggest(entry.device, ("auto", "cpu", "cuda", "mps", "xpu")))
     fixed, linked, instance = _parameters(scope, entry, node, given)
     inputs = _inputs(scope, entry, node, given)
     off, when, facts = _condition(scope, entry)

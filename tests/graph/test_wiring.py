@@ -55,6 +55,7 @@ def test_every_mistake_is_told_in_the_order_of_the_file(lab: Lab) -> None:
         ("paint, fit: stretch", "takes one of cover, contain"),
         ("open, path: nothing.txt", 'file "nothing.txt" is not there'),
         ("open", 'a open needs "path"'),
+        ("say, device: cdua", 'Did you mean "cuda"?'),
     ],
 )
 def test_a_wrong_value_names_what_would_be_right(lab: Lab, entry: str, words: str) -> None:

@@ -1,0 +1,122 @@
+"""The shipped workflows, run for real on the built-in model: each works, and computes nothing twice."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from darkroom import Picture, Results, load, run
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "workflows").glob("**/*.yaml"))
+WHOLE = ROOT / "workflows" / "img2img_upscale.yaml"
+QUICK: Mapping[str, object] = {"steps": 3}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the module: a workflow that another test ran is not sampled again."""
+    return tmp_path_factory.mktemp("cache")
+
+
+def run_file(path: Path, cache: Path, out: Path | None = None, **params: object) -> Results:
+    return run(load(path), cache=cache, out=out, **{**QUICK, **params})
+
+
+def run_text(text: str, cache: Path, folder: Path, **params: object) -> Results:
+    """Run an edited workflow that lies beside the shipped ones."""
+    path = folder / "edited.yaml"
+    path.write_text(text.replace("pictures/", f"{ROOT / 'workflows' / 'pictures'}/"))
+    return run_file(path, cache, **params)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_shipped_workflow_runs_and_its_second_run_computes_nothing(path: Path, cache: Path, tmp_path: Path) -> None:
+    first = run_file(path, cache, tmp_path)
+    second = run_file(path, cache, tmp_path)
+
+    assert {"hit"} == set(second.actions.values())
+    assert ["kept"] * len(first.saved) == [output.action for output in second.saved]
+    for output in first.saved:
+        with Image.open(output.path) as image:
+            assert Picture(image).digest == output.digest
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_shipped_workflow_begins_by_saying_what_one_gets_needs_and_tries(path: Path) -> None:
+    prose = "\n".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+
+    assert "You need" in prose
+    assert 2 <= len(re.findall(r"--set \w+=", prose))
+
+
+def test_an_edited_prompt_runs_what_follows_from_it_and_nothing_else(cache: Path) -> None:
+    run_file(WHOLE, cache)
+    actions = run_file(WHOLE, cache, prompt="a painting of a snowy night with a house").actions
+
+    assert {"positive", "painted", "decoded", "enlarged", "signed"} == {
+        name for name, action in actions.items() if action == "run"
+    }
+    assert "skipped" not in actions.values()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        ("painted", "canvas"),
+        ("# Try", "# Do try"),
+        ("factor: 4", "factor: 4.0, method: lanczos"),
+        (r"(?s)(  enlarged:.*?\n)(  signed:.*?\n)", r"\2\1"),
+        ("nodes:", "defaults: {sampler: {eta: 0}}\nnodes:"),
+    ],
+    ids=["renamed node", "comment", "default written out", "reordered", "default moved"],
+)
+def test_what_changes_no_pixel_runs_nothing(pattern: str, replacement: str, cache: Path, tmp_path: Path) -> None:
+    run_file(WHOLE, cache)
+    edited = re.sub(pattern, replacement, WHOLE.read_text())
+
+    assert {"hit"} == set(run_text(edited, cache, tmp_path).actions.values())
+
+
+def test_the_watermark_reads_back(cache: Path, tmp_path: Path) -> None:
+    reading = "  reading: {use: read_watermark, image: $signed, expect: $mark}\n"
+    text = WHOLE.read_text().replace("outputs:", f"{reading}outputs:") + "  text: $reading\n  found: $reading.found\n"
+    outputs = run_text(text, cache, tmp_path).outputs
+
+    assert ("darkroom", True) == (outputs["text"], outputs["found"])
+
+
+def test_without_enlarging_the_picture_is_given_unsigned(cache: Path) -> None:
+    result = run_file(WHOLE, cache, enlarge=False)
+
+    assert ("skipped", "skipped") == (result.actions["enlarged"], result.actions["signed"])
+    assert (128, 128) == (result.outputs["print"].width, result.outputs["print"].height)
+
+
+def test_a_picture_of_a_batch_is_the_one_made_alone_with_its_seed(cache: Path, tmp_path: Path) -> None:
+    text = (ROOT / "workflows" / "variations.yaml").read_text().replace("sheet: $sheet", "all: $decoded.images")
+    batch = run_text(text, cache, tmp_path, seed=7, count=3).outputs["all"]
+    alone = [run_file(ROOT / "workflows" / "txt2img.yaml", cache, seed=seed).outputs["picture"] for seed in (7, 8, 9)]
+
+    assert alone == batch
+
+
+def test_the_built_in_model_paints_as_the_diffusers_pipeline_does(cache: Path) -> None:
+    import torch
+    from diffusers import StableDiffusionPipeline
+
+    ours = run_file(ROOT / "workflows" / "txt2img.yaml", cache, prompt="a red star", negative="blue", seed=3)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        ROOT / "nodes" / "sd" / "tiny", local_files_only=True, low_cpu_mem_usage=False, disable_mmap=True,
+        torch_dtype=torch.float32, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(3)
+    settings = {"negative_prompt": "blue", "num_inference_steps": 3, "guidance_scale": 4.0}
+    theirs = pipeline("a red star", generator=generator, **settings).images[0]
+
+    assert Picture(theirs) == ours.outputs["picture"]
