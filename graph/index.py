@@ -41,17 +41,31 @@ def _code(error: sqlite3.Error) -> int:
 
 
 def open_index(folder: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
+    """Open the index of a folder, made where there is none, moved aside where it cannot be read."""
+    index = _connect(folder)
     with contextlib.suppress(sqlite3.DatabaseError):
-        index = _connect(folder)
         if _format(index) == FORMAT:
             return index
-        index.close()
+    index.close()
     with alone(folder):
-        return create_index(folder, warn)
+        return _made(folder) or begin_anew(folder, warn)
 
 
-def create_index(folder: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
-    """Open the index, made new where there is none or none that can be read. Only while `alone`."""
+def begin_anew(folder: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
+    """Move the index aside and make a new one. Only while `alone`."""
+    kept = folder / "index.broken"
+    warn(f"the index of the cache cannot be read; a new one is begun, and {kept} is the old one")
+    for ending in ("-shm", "-wal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / f"index{ending}").replace(folder / f"index.broken{ending}")
+    index = _made(folder)
+    if index is None:
+        raise OSError("a new index cannot be read either")
+    return index
+
+
+def _made(folder: Path) -> sqlite3.Connection | None:
+    """The index, with its tables; None if what lies there is not one of this format."""
     index = _connect(folder)
     try:
         if _format(index) == 0 and not index.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -63,16 +77,7 @@ def create_index(folder: Path, warn: Callable[[str], None]) -> sqlite3.Connectio
             index.close()
             raise
     index.close()
-    move_aside(folder, warn)
-    return create_index(folder, warn)
-
-
-def move_aside(folder: Path, warn: Callable[[str], None]) -> None:
-    kept = folder / "index.broken"
-    warn(f"the index of the cache cannot be read; a new one is begun, and {kept} is the old one")
-    for ending in ("-shm", "-wal", ""):
-        with contextlib.suppress(FileNotFoundError):
-            (folder / f"index{ending}").replace(folder / f"index.broken{ending}")
+    return None
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

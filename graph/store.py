@@ -55,7 +55,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graph.index import FORMAT, create_index, move_aside, open_index
+from graph.index import FORMAT, begin_anew, open_index
 from graph.living import alone, living, register
 from graph.values import Blob
 
@@ -105,13 +105,12 @@ class Store:
         for part in ("blobs", "writing", "living"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self.name, self._badge = register(self.folder / "living")
-        try:
-            self._index = open_index(self.folder, warn)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._leave)
+            self._index = undo.enter_context(contextlib.closing(open_index(self.folder, warn)))
             self._inode = (self.folder / "index").stat().st_ino
             self.sweep()
-        except BaseException:
-            self._leave()
-            raise
+            undo.pop_all()
 
     def close(self) -> None:
         """Let go of the index and of what was kept from gc."""
@@ -129,8 +128,7 @@ class Store:
         with self._lock:
             self._index.close()
             with alone(self.folder):
-                move_aside(self.folder, self._warn)
-                self._index = create_index(self.folder, self._warn)
+                self._index = begin_anew(self.folder, self._warn)
             self._inode = (self.folder / "index").stat().st_ino
 
     # Reading
