@@ -38,8 +38,15 @@ _HAAR = 0.7071067811865476
 _BAND = 32
 """Rows of blocks worked on at once, so that memory does not grow with the picture."""
 
-_ENOUGH = 4.0
-"""How far a number should lie inside its bit; 9 is the middle of the bit. Rounding to bytes costs 1 or 2."""
+_FEW = 0.3
+"""Of a band's blocks. So few that are not read back are outvoted, and are not worth a step further."""
+
+_LEAD = 2.0
+"""By how much the largest sample of a block must lead, so that rounding does not let another one overtake."""
+
+_EFFORTS = ((0, 1, 9.0), (0, 3, 4.0), (-1, 3, 1.0), (1, 3, 1.0), (-1, 12, 1.0))
+"""What is tried in turn: steps beyond the nearest, how often what is off the goal is painted again, and for which
+blocks: those whose number lies less far inside its bit than this. 9 is the middle; rounding to bytes costs 1 or 2."""
 
 # A change of U by 1 that leaves Y and V as they are. The numbers are those of OpenCV's fixed-point conversion.
 _BLUE = 16384 / 8061
@@ -148,18 +155,21 @@ def _votes(tiles: Bytes, method: _Method) -> NDArray[np.bool_]:
 
 
 def _written(tiles: Bytes, bits: Bytes, method: _Method) -> Bytes:
-    """Write one bit into each tile, by the nearest step; by the one above or below where that is not read back.
+    """Write one bit into each tile, by the nearest step; by more effort where that is not read back.
 
-    It is not where green or blue are at the end of their range.
+    It is not where green or blue are at the end of their range: white cannot become bluer.
     """
     phases = 0.25 + 0.5 * bits.astype(np.float64)
     blocks, best = _blocks(tiles), tiles.copy()
     room = np.full(len(bits), -math.inf)
-    for beyond in (0, 1, -1):
-        weak = np.flatnonzero(room < _ENOUGH)
-        if not weak.size:
-            break
-        tried = _painted(tiles[:, weak], method.change(blocks[weak], phases[weak], beyond))
+    for beyond, rounds, enough in _EFFORTS:
+        weak = np.flatnonzero(room < enough)
+        if not weak.size or (beyond and weak.size < len(bits) * _FEW):
+            continue
+        change = method.change(blocks[weak], phases[weak], beyond)
+        tried = _painted(tiles[:, weak], change)
+        for _ in range(rounds - 1):
+            tried = _painted(tried, blocks[weak] + change - _blocks(tried))
         got = _room(method.carrier(_blocks(tried)), phases[weak])
         better = got > room[weak]
         best[:, weak[better]], room[weak[better]] = tried[:, better], got[better]
@@ -191,13 +201,18 @@ def _largest(blocks: Floats) -> Floats:
 
 
 def _move_largest(blocks: Floats, phases: Floats, beyond: int) -> Floats:
-    """Move the largest sample, upwards where it would no longer be the largest."""
+    """Move the largest sample: upwards where it would no longer be the largest, or all that are over it down."""
     samples = blocks.reshape(-1, 16)[:, 1:]
     second, first = np.partition(samples, 13, axis=1)[:, 13:].T
-    above = np.ceil((second + 2) / _STEP - phases)
-    goal = (np.maximum(_nearest(first, phases), above) + beyond + phases) * _STEP
+    step = (
+        _nearest(first, phases)
+        if beyond < 0
+        else np.maximum(_nearest(first, phases), np.ceil((second + _LEAD) / _STEP - phases))
+    )
+    goal = ((step + beyond + phases) * _STEP)[:, None]
     change = np.zeros((len(blocks), 16))
-    change[np.arange(len(blocks)), 1 + samples.argmax(axis=1)] = goal - first
+    change[:, 1:] = np.minimum(samples, goal - _LEAD) - samples
+    change[np.arange(len(blocks)), 1 + samples.argmax(axis=1)] = goal[:, 0] - first
     return change.reshape(-1, 4, 4)
 
 
