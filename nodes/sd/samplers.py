@@ -115,11 +115,11 @@ def create(folder: ModelFolder, method: str) -> Any:
     Raises MissingError for a config that no scheduler can be made of.
     """
     config, recipe = folder.json(*CONFIG), METHODS[method]
-    own: Any = getattr(diffusers, str(config.get("_class_name")), None)
-    if not (inspect.isclass(own) and issubclass(own, diffusers.SchedulerMixin)):
-        raise folder.wrong("/".join(CONFIG), f'names no scheduler: "{config.get("_class_name")}"')
+    own = str(config.get("_class_name"))
+    if not own.endswith("Scheduler") or not hasattr(diffusers, own):
+        raise folder.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:
-        model = _repaired(own.from_config(config))
+        model = _repaired(getattr(diffusers, own).from_config(config))
         # Options as keywords: merged into the config, they would be ignored where the config took a default.
         return _repaired(getattr(diffusers, recipe.scheduler).from_config(model.config, **recipe.options))
     except Exception as error:  # whatever a constructor makes of senseless numbers
@@ -155,8 +155,14 @@ def _set_steps(scheduler: Any, method: str, steps: int, device: str) -> None:
     except ValueError as error:
         most = min(trained, scheduler.config.get("original_inference_steps", trained))
         raise StepError(f"{method} cannot do {steps} steps", hint=f"Use at most {most} steps.") from error
-    if float(scheduler.timesteps.max()) > trained - 1:
+    if float(scheduler.timesteps.max()) > trained - 1 or _repeats_a_level(scheduler):
         raise StepError(
-            f"{method} cannot do {steps} steps: the first would lie before the model's {trained} levels of noise",
-            hint=f"Use at most {trained - 1} steps.",
+            f"{method} cannot do {steps} steps: the model has only {trained} levels of noise",
+            hint=f"Use at most {min(trained, steps) - 1} steps.",
         )
+
+
+def _repeats_a_level(scheduler: Any) -> bool:
+    """Whether a step would lead nowhere; multistep solvers divide by its length."""
+    levels = getattr(scheduler, "sigmas", None)
+    return scheduler.order == 1 and levels is not None and bool((levels[1:] == levels[:-1]).any())
