@@ -299,10 +299,19 @@ class Disk:
             if self._failed or not (self._fresh or self._store.stale):
                 return
             try:
-                self._fresh.write_to(self._store)
-                self._fresh = _Batch()
+                self._write()
             except (OSError, sqlite3.Error) as error:
                 self._fault(error)
+
+    def _write(self) -> None:
+        try:
+            self._fresh.write_to(self._store)
+        except sqlite3.Error as error:
+            if not is_broken(error) or self._mended:
+                raise
+            self._mend()
+            self._fresh.write_to(self._store)
+        self._fresh = _Batch()
 
     def _read(self, ask: Callable[[], T | None]) -> T | None:
         """Ask the store; after a fault the answer is that nothing is known."""
@@ -319,15 +328,17 @@ class Disk:
             elif not is_broken(error) or self._mended:
                 self._give_up(str(error))
             else:
-                self._mend()
+                self._try_to_mend()
+
+    def _try_to_mend(self) -> None:
+        try:
+            self._mend()
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(str(error))
 
     def _mend(self) -> None:
         self._mended = True
-        try:
-            self._store.mend()
-            self._commit_soon()
-        except (OSError, sqlite3.Error) as error:
-            self._give_up(str(error))
+        self._store.mend()
 
     def _give_up(self, reason: str) -> None:
         if not self._failed:
@@ -351,7 +362,8 @@ class _Batch(Memory):
 
     def write_to(self, store: Store) -> None:
         """Write all of it in one transaction."""
-        blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
+        with self._lock:  # reading a blob moves it
+            blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
         store.write(self._results.values(), blobs, self._flat_notes())
 
     def _flat_notes(self) -> Iterator[Note]:

@@ -64,6 +64,8 @@ INLINE = 8192
 MARGIN = 600.0
 """Seconds before a process began in which what was used counts as used by it."""
 
+USED = "coalesce(CAST(used AS REAL), 0)"
+"""When a blob was used, a number even if the row is damaged."""
 _RESULT = "key, outputs, recipe, seconds, made, seal"
 _PUT_BLOB = """INSERT INTO blobs VALUES (?, ?, ?, ?)
 ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used = excluded.used, data = excluded.data"""
@@ -216,7 +218,7 @@ class Store:
         """When each of these blobs was last used, of those that are there. Their bytes are not read."""
         found: dict[str, float] = {}
         for some in _chunks(digests):
-            question = f"SELECT digest, used, data IS NULL FROM blobs WHERE digest IN ({_marks(some)})"
+            question = f"SELECT digest, {USED}, data IS NULL FROM blobs WHERE digest IN ({_marks(some)})"
             rows = self.rows(question, *some)
             found |= {row[0]: row[1] for row in rows if not row[2] or self.path(row[0]).exists()}
         return found
@@ -224,7 +226,7 @@ class Store:
     def touch(self, digests: Collection[str]) -> frozenset[str]:
         """Keep blobs from gc while this process lives; gives those that are there, now safe."""
         found, now = self.held(digests), time.time()
-        old = [digest for digest, used in found.items() if not used >= now - MARGIN]
+        old = [digest for digest, used in found.items() if used < now - MARGIN]
         if old:
             with self.transaction() as index:
                 _mark_used(index, old, now)

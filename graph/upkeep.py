@@ -17,13 +17,14 @@ from pathlib import Path
 
 from graph.errors import MissingError, UsageError
 from graph.index import FORMAT
-from graph.store import Store
+from graph.store import USED, Result, Store
 
 MOST_BYTES = 20 << 30
 MOST_AGE = 90 * 86400.0
 """In seconds since the last use."""
 _FORGOTTEN_AFTER = 365 * 86400.0
 _PAGE = 1000
+_SIZE = "coalesce(CAST(size AS INTEGER), 0)"
 
 Warn = Callable[[str], None]
 
@@ -101,8 +102,9 @@ class Cleared:
 def ls(folder: Path, warn: Warn, most: int = 100) -> Listing:
     """List the results, newest first, `most` of them."""
     with _opened(folder, warn) as store:
-        question = "SELECT key, outputs, recipe, made FROM results ORDER BY made DESC LIMIT ?"
-        entries = tuple(_entry(store, *row) for row in store.rows(question, most))
+        newest = [row[0] for row in store.rows("SELECT key FROM results ORDER BY made DESC LIMIT ?", most)]
+        found = store.results(newest)
+        entries = tuple(_entry(store, found[key]) for key in newest if key in found)
         return Listing(folder, entries, _number(store, "SELECT count(*) FROM results"))
 
 
@@ -128,7 +130,7 @@ def verify(folder: Path, warn: Warn) -> Verified:
 
 
 def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float = MOST_AGE) -> Evicted:
-    """Evict blobs: those not used for `most_age` seconds, then those used longest ago until `most_bytes` are left.
+    """Evict blobs not used for `most_age` seconds; then the longest unused until `most_bytes` are left.
 
     What a living process may hold stays: see graph/store.py. Results stay, for plans are made from them.
     """
@@ -173,17 +175,18 @@ def _opened(folder: Path, warn: Warn) -> Iterator[Store]:
         raise MissingError(f'the cache in "{folder}" cannot be used: {error}') from error
 
 
-def _entry(store: Store, key: str, outputs: bytes, recipe: bytes, made: float) -> Entry:
-    digests = outputs.decode("ascii", "replace").split()
-    marks = ",".join("?" * len(digests))
-    rows = store.rows(f"SELECT size, used FROM blobs WHERE digest IN ({marks})", *digests)
-    used = max([made, *(row[1] for row in rows)])
-    return Entry(key, _kind(recipe), sum(row[0] for row in rows), made, used, len(rows) == len(set(digests)))
+def _entry(store: Store, result: Result) -> Entry:
+    marks = ",".join("?" * len(result.outputs))
+    question = f"SELECT {_SIZE}, {USED} FROM blobs WHERE digest IN ({marks})"
+    rows = store.rows(question, *result.outputs)
+    used = max([result.made, *(row[1] for row in rows)])
+    is_whole = len(rows) == len(set(result.outputs))
+    return Entry(result.key, _kind(result.recipe), sum(row[0] for row in rows), result.made, used, is_whole)
 
 
-def _kind(recipe: bytes) -> str:
+def _kind(recipe: str) -> str:
     try:
-        kind = json.loads(recipe.decode("utf-8", "surrogatepass"))["kind"]
+        kind = json.loads(recipe)["kind"]
     except (ValueError, KeyError, TypeError):
         return ""
     return kind if isinstance(kind, str) else ""
@@ -194,7 +197,7 @@ def _number(store: Store, question: str) -> int:
 
 
 def _blobs(store: Store) -> tuple[int, int]:
-    count, total = store.rows("SELECT count(*), coalesce(sum(size), 0) FROM blobs")[0]
+    count, total = store.rows(f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM blobs")[0]
     return count, total
 
 
@@ -277,7 +280,7 @@ def _evict(store: Store, floor: float, most_bytes: int, oldest: float) -> tuple[
 
 
 def _victims(store: Store, floor: float, surplus: int, oldest: float) -> list[tuple[str, int]]:
-    question = f"SELECT digest, size, used FROM blobs WHERE used < ? ORDER BY used LIMIT {_PAGE}"
+    question = f"SELECT digest, {_SIZE}, {USED} FROM blobs WHERE used < ? ORDER BY used LIMIT {_PAGE}"
     victims = []
     for digest, length, used in store.rows(question, floor):
         if surplus <= 0 and used >= oldest:
