@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import typing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -166,6 +169,27 @@ def test_eta_is_the_pipelines(eta: float, whole: Any, parts: Parts, prompts: Pro
     latents = Sampler(method="ddim", steps=STEPS, eta=eta).run(ctx, parts.model, *prompts, noise)
 
     equal(expected(pipe, 5, width=64, height=64, eta=eta), latents, VaeDecode().run(ctx, parts.vae, latents).image)
+
+
+@pytest.mark.parametrize("more", [{}, {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}])
+@pytest.mark.parametrize("method", ["ddim", "dpmpp_2m", "euler_a", "unipc"])
+def test_a_model_that_predicts_velocity_is_the_pipelines(
+    method: str, more: dict[str, Any], whole: Any, spoiled: Path, ctx: Context
+) -> None:
+    own = {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction", "clip_sample": False} | more
+    config = spoiled / "scheduler" / "scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | own))
+    scheduler = diffusers.DDIMScheduler.from_pretrained(str(config.parent), local_files_only=True)
+    pipe = pipeline(StableDiffusionPipeline, replace(whole, scheduler=scheduler), method)
+    parts = LoadModel(path=ModelFile.find(str(spoiled), spoiled)).run(ctx)
+
+    positive, negative = (TextEncode(text=text).run(ctx, parts.text_encoder) for text in (PROMPT, NEGATIVE))
+    noise = Noise(seed=5).run(ctx, parts.model)
+    latents = Sampler.model_validate({"method": method, "steps": STEPS}).run(
+        ctx, parts.model, positive, negative, noise
+    )
+
+    equal(expected(pipe, 5, width=64, height=64), latents, VaeDecode().run(ctx, parts.vae, latents).image)
 
 
 @pytest.mark.parametrize("clip_skip", [1, 2])
