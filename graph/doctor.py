@@ -189,7 +189,8 @@ def _imports(probe: Mapping[str, str]) -> Iterator[Finding]:
     failed = {name: probe[name] for name in _IMPORTS if probe.get(name) and name not in broken}
     if broken:
         cause = probe[broken[0]].rpartition("; from ")[2]
-        found = f"{vision or 'this build'} does not fit torch {_version('torch')} and keeps {_listed(broken)} from loading: {cause}"
+        kept = f"keeps {_listed(broken)} from loading: {cause}"
+        found = f"{vision or 'this build'} does not fit torch {_version('torch')} and {kept}"
         yield Finding("torchvision", "problem", _short(found), _WITHOUT)
     elif vision:
         yield Finding("torchvision", "ok", f"{vision}; Darkroom does not need it")
