@@ -1,0 +1,1 @@
+"""What Darkroom costs, measured: each benchmark beside a reference that runs in the same minutes."""
