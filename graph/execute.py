@@ -73,6 +73,7 @@ def execute(
     start = time.perf_counter()
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
+    cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
     run = _Run(plan, cache, sink, world, stop or Stop(), release)
     courier = Courier(plan.graph, cache, world, run.obtain)
     stopped: Stopped | None = None
@@ -161,6 +162,7 @@ class _Run:
         forced = step.name in self.plan.forced
         found = find(step, ready, self.cache, forced=forced)
         if found:
+            self.cache.touch(found.outputs)
             self._hit(step, ready, found)
         else:
             self._run(step, ready, why_run(step, ready, self.cache, self._latest, forced=forced))
