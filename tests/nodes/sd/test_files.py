@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ def test_a_model_is_found_beside_the_workflow_by_path_and_on_the_search_path(
     absolute = ModelFile.find(str(whole.folder), tmp_path)
 
     assert whole.folder == by_name.path == relative.path == absolute.path
+
+
+def test_the_built_in_model_lies_beside_the_code(whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(whole.folder, tmp_path / "tiny")
+    monkeypatch.setattr("nodes.sd.files.__file__", str(tmp_path / "files.py"))
+
+    assert tmp_path / "tiny" == ModelFile.find("builtin:tiny", whole.folder).path
 
 
 def test_a_missing_model_says_where_it_was_looked_for_and_what_is_near(
