@@ -1,0 +1,91 @@
+"""The documentation: its workflows have no mistake, its node runs, its tables name what there is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import darkroom
+import runner
+from graph import words
+from graph.errors import WorkflowError
+from graph.wiring import wire
+from graph.workflow import parse
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NODE_PAGE = ROOT / "docs" / "writing-a-node.md"
+COMMANDS = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def workflows() -> Iterator[object]:
+    """Every YAML block that is a whole workflow."""
+    for page in PAGES:
+        for at, text in enumerate(block for block in blocks(page, "yaml") if re.search("^darkroom:", block, re.M)):
+            yield pytest.param(page, text, id=f"{page.stem}-{at}")
+
+
+@pytest.fixture
+def own_nodes(tmp_path: Path) -> Path:
+    """A folder with the node of the page on nodes."""
+    folder = tmp_path / "my_nodes"
+    folder.mkdir()
+    (folder / "posterize.py").write_text(blocks(NODE_PAGE, "python")[0], encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(("page", "text"), list(workflows()))
+def test_a_workflow_in_the_docs_has_no_mistake(page: Path, text: str, own_nodes: Path) -> None:
+    """But for the files that it names: they are the reader's."""
+    workflow = parse(text.encode(), page.name, ROOT / "workflows")
+    try:
+        told = list(wire(workflow, darkroom.kinds((own_nodes,))).warnings)
+    except WorkflowError as error:
+        told = [mistake for mistake in error.mistakes if not mistake.missing]
+
+    assert [] == list(map(str, told))
+
+
+def test_the_node_in_the_docs_runs(
+    tmp_path: Path, own_nodes: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.linear_gradient("L").convert("RGB").save("photo.png")
+    Path("poster.yaml").write_text(blocks(NODE_PAGE, "yaml")[0], encoding="utf-8")
+
+    assert 0 == runner.main(["run", "poster.yaml", "--nodes", str(own_nodes), "--json"])
+    finished = json.loads(capsys.readouterr().out.splitlines()[-1])
+    with Image.open(finished["outputs"][0]["path"]) as poster:
+        assert {0, 128, 255} == set(poster.tobytes())
+
+
+def test_the_other_python_of_the_page_on_nodes_runs() -> None:
+    exec(compile(blocks(NODE_PAGE, "python")[1], "docs", "exec", dont_inherit=True), {"__name__": "docs_palette"})
+
+
+@pytest.mark.parametrize("command", runner.COMMANDS, ids=lambda command: command.__name__)
+def test_the_command_line_page_names_every_command_and_option(command: words.Command) -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    for options in words.OPTIONS[command.__name__]:
+        options(parser)
+    names = [name for action in parser._actions for name in action.option_strings if action.help != argparse.SUPPRESS]
+
+    assert [] == [name for name in names if f"`{name}" not in COMMANDS]
+    assert f"darkroom {command.__name__}" in COMMANDS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+
+    assert [] == [link for link in links if not (page.parent / link).exists()]
