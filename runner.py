@@ -82,11 +82,11 @@ def run(request: argparse.Namespace) -> int:
 
 def check(request: argparse.Namespace) -> int:
     """Check a workflow and tell every mistake of it."""
+    import darkroom
     from graph.errors import WorkflowError
 
     try:
-        with _session(request) as session:
-            graph = session.check(_load(request))
+        graph = darkroom.check(_load(request), nodes=request.nodes)
     except WorkflowError as error:
         if not request.json:
             raise
@@ -172,10 +172,10 @@ def schema(request: argparse.Namespace) -> int:
 
 def graph(request: argparse.Namespace) -> int:
     """Draw a workflow."""
+    import darkroom
     from graph.drawing import draw
 
-    with _session(request) as session:
-        print(draw(session.check(_load(request)), request.format))
+    print(draw(darkroom.check(_load(request), nodes=request.nodes), request.format))
     return 0
 
 

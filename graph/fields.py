@@ -137,8 +137,12 @@ def _range(bounds: Mapping[str, Any]) -> str:
     words = f"{above} {_number(low)}" if low is not None else ""
     words += f" {below} {_number(high)}" if high is not None else ""
     words += f", a multiple of {bounds['multiple_of']}" if "multiple_of" in bounds else ""
-    words += f" of at least {bounds['min_length']} letters" if "min_length" in bounds else ""
-    return words + (f" of at most {bounds['max_length']} letters" if "max_length" in bounds else "")
+    words += f" of at least {_letters(bounds['min_length'])}" if "min_length" in bounds else ""
+    return words + (f" of at most {_letters(bounds['max_length'])}" if "max_length" in bounds else "")
+
+
+def _letters(count: int) -> str:
+    return "one letter" if count == 1 else f"{count} letters"
 
 
 def _number(value: int | float) -> str:

@@ -152,7 +152,7 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
     with _opened(folder, warn) as store:
         others = sorted(name.partition("-")[0] for name in store.living() if name != store.name)
         if others and not force:
-            hint = "Wait for it to end, or force it: what it needs is computed again."
+            hint = "Wait for it to end."
             raise UsageError(f"the cache is in use by process {', '.join(others)}", hint=hint)
         before = Cleared(_number(store, "SELECT count(*) FROM results"), *_blobs(store))
         with store.transaction() as index:

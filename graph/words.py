@@ -46,10 +46,12 @@ def _file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help='a workflow; "-" is standard input')
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="give a param another value")
     _nodes_option(parser)
+
+
+def _place_options(parser: argparse.ArgumentParser) -> None:
     _cache_option(parser)
-    parser.add_argument(
-        "--device", default=os.environ.get("DARKROOM_DEVICE", "auto"), help="cpu, cuda, cuda:1, mps, xpu"
-    )
+    device = os.environ.get("DARKROOM_DEVICE") or "auto"
+    parser.add_argument("--device", default=device, metavar="D", help="auto, cpu, cuda, cuda:1, mps, xpu")
     parser.add_argument("--out", default="outputs", metavar="DIR", help="where pictures are saved (outputs)")
 
 
@@ -110,10 +112,10 @@ def _graph_words(parser: argparse.ArgumentParser) -> None:
 
 
 OPTIONS: Mapping[str, tuple[Options, ...]] = {
-    "run": (_file_options, _run_options, _run_words, _json_option),
+    "run": (_file_options, _place_options, _run_options, _run_words, _json_option),
     "check": (_file_options, _json_option),
-    "plan": (_file_options, _run_options, _plan_words, _json_option),
-    "why": (_file_options, _why_words, _json_option),
+    "plan": (_file_options, _place_options, _run_options, _plan_words, _json_option),
+    "why": (_file_options, _place_options, _why_words, _json_option),
     "nodes": (_nodes_option, _nodes_words),
     "schema": (_nodes_option,),
     "graph": (_file_options, _graph_words),

@@ -93,8 +93,10 @@ def _located(written: str, folder: Path) -> Path:
 
 def _builtin(written: str) -> Path:
     tiny = Path(__file__).parent / "tiny"
-    if written != TINY or not tiny.is_dir():
-        raise MissingError(f'model "{written}" does not come with this installation', hint=suggest(written, [TINY]))
+    if written != TINY:
+        raise MissingError(f'no model "{written}" comes with Darkroom', hint=suggest(written, [TINY]))
+    if not tiny.is_dir():
+        raise MissingError(f'model "{written}" is missing in this installation', hint="Install Darkroom again.")
     return tiny
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 UNFED = ("time_cond_proj_dim", "addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim")
 """Keys of a U-Net's config that ask for inputs which no node gives yet."""
+FED = {"addition_embed_type": "text"}
+"""Values of these keys that ask for nothing more: the U-Net pools the embeddings itself."""
 
 
 class Inputs(NamedTuple):
@@ -54,7 +56,8 @@ class StableDiffusion1:
             raise folder.wrong("vae/config.json", 'has no list "block_out_channels"')
         if unet.get("in_channels", 4) != vae.get("latent_channels", 4):
             return f"takes {unet.get('in_channels')} channels (inpainting, depth or an upscaler)"
-        return next((f'has "{key}" in its U-Net' for key in UNFED if unet.get(key) is not None), "")
+        asks = (key for key in UNFED if unet.get(key) not in (None, FED.get(key)))
+        return next((f'has "{key}" in its U-Net' for key in asks), "")
 
     def encode(self, folder: ModelFolder, digest: str, encoder: Module, text: str, clip_skip: int) -> Prompt:
         """clip_skip: how many last layers to leave out; the final normalisation is kept, as diffusers does."""
