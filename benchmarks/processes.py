@@ -75,5 +75,6 @@ def peak(spent: Iterable[Spent]) -> float:
 
 
 def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("DARKROOM_", "PYTEST_"))}
-    return kept | {"HF_HUB_OFFLINE": "1"}
+    """Without what a developer's shell may set: no bytecode kept, other caches, other models."""
+    foreign = ("DARKROOM_", "PYTHON", "PYTEST_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {"HF_HUB_OFFLINE": "1"}
