@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageChops, ImageStat
 
-from benchmarks.processes import ROOT, Spent, cpu, interleaved, peak, python, wall
+from benchmarks.processes import ROOT, Spent, cpu, interleaved, python, wall
 from benchmarks.random_model import folder_of, tiny
 from benchmarks.report import Bound, Report, Table
 from graph.workflow import load
@@ -113,7 +113,7 @@ def _report(found: Mapping[str, Sequence[Spent]], shell: Shell, closeness: float
         "empty": "`python -c pass`",
     }
     rows = tuple(
-        (label, f"{cpu(found[name]):.3f}", f"{wall(found[name]):.3f}", f"{peak(found[name]):.0f}",
+        (label, f"{cpu(found[name]):.3f}", f"{wall(found[name]):.3f}",
          f"{cpu(found[name]) / cached:.1f}", str(len(found[name])))
         for name, label in labels.items()
     )  # fmt: skip
@@ -123,7 +123,7 @@ def _report(found: Mapping[str, Sequence[Spent]], shell: Shell, closeness: float
         f"The prints of Darkroom and of the script are {closeness:.1f} dB apart: "
         "one picture, signed by two different writers of the watermark."
     )
-    columns = ("process", "CPU, s", "wall, s", "peak, MiB", "times the cached run", "runs")
+    columns = ("process", "CPU, s", "wall, s", "times the cached run", "runs")
     return Report(
         "cached_run",
         f"What does `python runner.py run {WORKFLOW.as_posix()}` cost when nothing changed?",

@@ -29,7 +29,7 @@ words.add_argument("--mark", default="darkroom")
 wish = words.parse_args()
 
 pipeline = StableDiffusionImg2ImgPipeline.from_pretrained(
-    wish.model, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    wish.model, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
 )
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.set_progress_bar_config(disable=True)

@@ -21,7 +21,7 @@ words.add_argument("--seed", type=int, default=1)
 wish = words.parse_args()
 
 pipeline = StableDiffusionPipeline.from_pretrained(
-    wish.model, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    wish.model, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
 )
 pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
 pipeline.set_progress_bar_config(disable=True)
