@@ -81,9 +81,9 @@ def write_picture(
             target.parent.mkdir(parents=True, exist_ok=True)
             if _place(data, target):
                 return SavedFile(str(target), hashlib.sha256(data).hexdigest(), len(data))
-        except OSError as error:
+        except (OSError, UnicodeEncodeError) as error:
             raise StepError(
-                f'cannot write "{target}": {error.strerror or error}',
+                f'cannot write "{target}": {getattr(error, "strerror", None) or error}',
                 hint="Free space there or allow writing, or choose another folder with --out.",
             ) from error
     raise StepError(f'a million names of "{pattern}" are taken', hint="Choose another pattern or folder.")

@@ -13,12 +13,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import stat
 import sys
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from graph.errors import MissingError
+from graph.signatures import HEAD, is_picture, what_else
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,7 +86,7 @@ class Raster(Value):
 
     @property
     def digest(self) -> str:
-        """"sha256:" and the digest of the pixels with their mode and size, whatever file they came from."""
+        """ "sha256:" and the digest of the pixels with their mode and size, whatever file they came from."""
         return "sha256:" + encode(self).digest
 
     def save(self, path: str | Path) -> None:
@@ -201,9 +203,13 @@ class FileRef:
         Raises MissingError, naming the file and where it was looked for.
         """
         path = absolute(written, folder, cls.what)
-        if not path.is_file():
-            state = "is a folder" if path.is_dir() else "is not a file" if path.exists() else "is not there"
-            raise MissingError(f'{cls.what} "{written}" {state}', hint=f"Looked for {path}")
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError) as error:
+            raise MissingError(f'{cls.what} "{written:.200}" {_state(error)}', hint=_way_to(written, path)) from error
+        if not stat.S_ISREG(mode):
+            state = "is a folder" if stat.S_ISDIR(mode) else "is not a file"
+            raise MissingError(f'{cls.what} "{written:.200}" {state}', hint=f"Looked at {path}")
         return cls(written, path)
 
     def members(self) -> tuple[tuple[str, Path], ...]:
@@ -212,9 +218,35 @@ class FileRef:
 
 
 class PictureFile(FileRef):
-    """A picture file."""
+    """A PNG, JPEG or WEBP file; what it holds is read when its node runs."""
 
     what = "picture"
+
+    @classmethod
+    def find(cls, written: str, folder: Path) -> Self:
+        """Locate a picture, and see by its first bytes that it is one. Raises MissingError."""
+        found = super().find(written, folder)
+        try:
+            with found.path.open("rb") as file:
+                head = file.read(HEAD)
+        except OSError as error:
+            raise MissingError(f'picture "{written}" cannot be read: {error.strerror}') from error
+        if not is_picture(head):
+            hint = "Save the picture as PNG." if head else "Make or fetch the file anew."
+            raise MissingError(f'picture "{written}" {what_else(head)}; PNG, JPEG and WEBP are read', hint=hint)
+        return found
+
+
+def _state(error: OSError | ValueError) -> str:
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return "is not there"
+    return f"cannot be looked for: {getattr(error, 'strerror', None) or error}"
+
+
+def _way_to(written: str, path: Path) -> str:
+    if "://" in written:
+        return "Darkroom reads files alone: save it first, and name the file."
+    return f"Looked for {path!s:.300}"
 
 
 def absolute(written: str, folder: Path, what: str = "file") -> Path:

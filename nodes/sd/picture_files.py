@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from graph.errors import MissingError
+from graph.signatures import HEAD, what_else
 from graph.values import Mask, Picture
 from nodes.sd.pixels import MAX_PIXELS
 
@@ -26,26 +27,6 @@ MAX_BYTES = 1 << 30
 """Of a picture file."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_OTHERS = (
-    (b"GIF8", "a GIF"),
-    (b"II*\0", "a TIFF"),
-    (b"MM\0*", "a TIFF"),
-    (b"II+\0", "a TIFF"),
-    (b"MM\0+", "a TIFF"),
-    (b"8BPS", "a PSD"),
-    (b"%!PS", "an EPS"),
-    (b"\xc5\xd0\xd3\xc6", "an EPS"),
-    (b"%PDF", "a PDF"),
-    (b"BM", "a BMP"),
-    (b"SIMPLE", "a FITS"),
-    (b"\xff\xfe\0", "a GD"),
-    (b"\0\0\1\0", "an ICO"),
-    (b"\0\0\0\x0cjP", "a JPEG 2000"),
-    (b"\xff\x0a", "a JPEG XL"),
-    (b"v/1\x01", "an OpenEXR"),
-    (b"<svg", "an SVG"),
-    (b"<?xml", "an XML"),
-)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -122,13 +103,7 @@ def _is_whole(data: bytes, name: str) -> bool:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         _check_size(_webp_size(data), name)
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
-    kind = next((kind for magic, kind in _OTHERS if data.startswith(magic)), "")
-    said = f"is {kind} file" if kind else "is not a picture of a known format"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"heic", b"mif1"):
-        said = f"is a file of the kind {data[8:12].decode().upper()}"
-    elif any(data.startswith(magic[: len(data)]) for magic in (_PNG, b"\xff\xd8\xff", b"RIFF")):
-        said = "is cut short"
-    raise MissingError(f"{name} {said}; PNG, JPEG and WEBP are read", hint="Save the picture as PNG.")
+    raise MissingError(f"{name} {what_else(data[:HEAD])}; PNG, JPEG and WEBP are read", hint="Save the picture as PNG.")
 
 
 def _png_is_whole(data: bytes, name: str) -> bool:
