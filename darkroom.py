@@ -105,20 +105,29 @@ def open_session(
     sink = sink or Silent()
     devices = survey()
     asked = must_have(devices, device)
-    registry = kinds(tuple(map(Path, nodes)))
+    registry = kinds(nodes)
     store: Cache = Memory() if memory_only else open_cache(Path(cache) if cache else None, _warner(sink))
     return Session(registry, store, World(store, Path(out).absolute(), devices, asked), sink)
 
 
+def kinds(folders: Sequence[str | Path] = ()) -> Registry:
+    """Every kind of node: Darkroom's own, those in `folders`, and those of installed packages.
+
+    Raises UsageError for a folder that is not there, and for a node that cannot be used.
+    """
+    if "" in folders:
+        raise UsageError("a folder with nodes has an empty name", hint="The current folder is called .")
+    return _kinds(tuple(Path(folder).absolute() for folder in folders))
+
+
 @cache
-def kinds(folders: tuple[Path, ...] = ()) -> Registry:
-    """Every kind of node: Darkroom's own, those in `folders`, and those of installed packages."""
+def _kinds(folders: tuple[Path, ...]) -> Registry:
     return find_nodes("nodes", folders)
 
 
 def check(workflow: Workflow, *, nodes: Sequence[str | Path] = ()) -> Graph:
     """Check a workflow. Raises WorkflowError with every mistake of it."""
-    return wire(workflow, kinds(tuple(map(Path, nodes))))
+    return wire(workflow, kinds(nodes))
 
 
 def plan(workflow: Workflow, *, cache: str | Path | None = None, **params: object) -> Plan:

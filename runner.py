@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from darkroom import Session
+    from graph.console import Display
     from graph.context import Stop
     from graph.events import SavedOutput
     from graph.steps import Graph
@@ -26,12 +27,19 @@ if TYPE_CHECKING:
 PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
 """How the files begin that a run may have left its workflow in."""
 Command = Callable[[argparse.Namespace], int]
+Note = Callable[[Sequence["SavedOutput"], bool], None]
+"""Told of what was saved, and whether anything was computed for it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do what the command line says. Gives the exit code: 0 done, 1 a step failed, 2 the workflow or the usage is
     wrong, 3 a file or model is missing, 130 and 143 for signals."""
     _own_folders()
+    from graph.streams import drop_output, mend
+
+    mend()
+    if not _stands_somewhere():
+        return 2
     from graph.errors import DarkroomError
     from graph.words import parse
 
@@ -40,34 +48,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         request = parse([word for word in words if word != "--debug"], COMMANDS)
         command: Command = request.command
-        return command(request)
+        code = command(request)
+        sys.stdout.flush()
+        return code
     except DarkroomError as error:
         if debug and error.__cause__:
             raise
         _say(str(error))
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        drop_output()
+        return 141
     except Exception as error:
         if debug:
             raise
-        _say(f"Darkroom itself failed: {type(error).__name__}: {error}\n  --debug shows where; please report it.")
+        _say(_last_words(error))
+        drop_output()
         return 1
+
+
+def _last_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"the system says: {error.strerror}" + (f": {error.filename}" if error.filename else "")
+    return f"Darkroom itself failed: {type(error).__name__}: {error}\n  --debug shows where; please report it."
 
 
 def run(request: argparse.Namespace) -> int:
     """Run a workflow, or the workflow inside a picture."""
     from graph.console import choose_sink
-    from graph.errors import MissingError
+    from graph.streams import output
 
     _refuse_sweep(request)
     picture = _is_picture(request.file)
     workflow, note = _from_picture(request) if picture else (_load(request), None)
-    display = choose_sink(json=request.json, quiet=request.quiet)
-    with _session(request, display) as session, _stoppable() as stop:
+    with output(programs=request.json) as stream, _stoppable() as stop:
+        return _run(request, workflow, note, choose_sink(json=request.json, quiet=request.quiet, stream=stream), stop)
+
+
+def _run(request: argparse.Namespace, workflow: Workflow, note: Note | None, display: Display, stop: Stop) -> int:
+    from graph.errors import MissingError
+
+    with _session(request, display) as session:
         graph = session.check(workflow, request.only)
         _warn(graph)
         try:
@@ -151,7 +174,7 @@ def nodes(request: argparse.Namespace) -> int:
     import darkroom
     from graph import reference
 
-    registry = darkroom.kinds(tuple(map(Path, request.nodes)))
+    registry = darkroom.kinds(request.nodes)
     if request.markdown:
         print(reference.markdown(registry))
     elif request.kind:
@@ -166,7 +189,7 @@ def schema(request: argparse.Namespace) -> int:
     import darkroom
     from graph.schema import json_schema
 
-    print(json.dumps(json_schema(darkroom.kinds(tuple(map(Path, request.nodes)))), indent=2, ensure_ascii=False))
+    print(json.dumps(json_schema(darkroom.kinds(request.nodes)), indent=2, ensure_ascii=False))
     return 0
 
 
@@ -250,7 +273,7 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         session.cache.close()
 
 
-def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Callable[[Sequence[SavedOutput], bool], None]]:
+def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
     from graph.rerun import compare, workflow_of
     from graph.workflow import set_params
 
@@ -317,6 +340,15 @@ def _terminal() -> tuple[int | None, bool]:
     if not sys.stdout.isatty():
         return None, False
     return shutil.get_terminal_size().columns, not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _stands_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        _say("the current folder is gone\n  Change to one that is there.")
+        return False
+    return True
 
 
 def _own_folders() -> None:

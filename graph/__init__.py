@@ -1,7 +1,7 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
-    ("errors", "events", "tables", "pace"),
+    ("errors", "events", "tables", "pace", "streams", "signatures"),
     ("values", "syntax", "report"),
     ("outputs", "document", "node", "files"),
     ("references", "fields", "registry", "sources", "keys"),
@@ -10,7 +10,8 @@ FLOORS = (
     ("workflow",),
     ("steps", "order"),
     ("lookup",),
-    ("wiring", "living"),
+    ("wanted", "living"),
+    ("wiring",),
     ("index",),
     ("store", "memory"),
     ("cache", "placement"),

@@ -78,9 +78,7 @@ def parse_condition(text: str, place: Place) -> Condition:
     """
     if len(text) > MAX_LENGTH:
         message = f"the condition has {len(text)} characters, and {MAX_LENGTH} at most are read"
-        raise WorkflowError(
-            [Mistake("bad-condition", message, place, "Let a node decide, and ask for its output.")]
-        )
+        raise WorkflowError([Mistake("bad-condition", message, place, "Let a node decide, and ask for its output.")])
     return _Parser(text, place).whole()
 
 
@@ -303,9 +301,7 @@ def _alone(literal: Literal) -> Mistake:
     """The mistake of a condition without a reference: most often its dollar sign was forgotten."""
     is_name = not literal.quoted and re.fullmatch(NAME, literal.text)
     hint = f"Write ${literal.text}." if is_name else "Write a reference: $name."
-    return Mistake(
-        "bad-condition", f"{named(literal.text)} asks nothing: it is no reference", literal.place, hint
-    )
+    return Mistake("bad-condition", f"{named(literal.text)} asks nothing: it is no reference", literal.place, hint)
 
 
 def _unquoted(text: str) -> str:

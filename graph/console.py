@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from graph.events import Event, NodeFinished, NodeProgress, NodeStarted, RunFinished, RunStarted, Warned
+from graph.events import Event, NodeFinished, NodeProgress, NodeStarted, OutputFailed, RunFinished, RunStarted, Warned
 from graph.report import Row, closing, duration, explained, final_table, frame, label, lines, widths
 from graph.tables import clean, pad
 
@@ -101,7 +101,7 @@ class Display:
 class Json(Display):
     """Print the events that programs are promised, one JSON object a line."""
 
-    PROMISED = (RunStarted, NodeFinished, RunFinished)
+    PROMISED = (RunStarted, NodeFinished, OutputFailed, RunFinished)
 
     def __init__(self, stream: TextIO) -> None:
         self._say = lines_to(stream)
@@ -125,6 +125,8 @@ class Problems(Display):
             self._say(lines(f"warning: {event.node}: {event.message}" if event.node else f"warning: {event.message}"))
         elif isinstance(event, NodeFinished) and event.action in ("failed", "skipped"):
             self._unfinished.append(event)
+        elif isinstance(event, OutputFailed):
+            self._say(lines(f"{event.output} could not be saved: {event.why}"))
         elif isinstance(event, RunFinished):
             self.close()
 

@@ -22,7 +22,7 @@ from graph.provenance import metadata, seed_of
 from graph.ready import Done, Outcome, World, chosen
 from graph.sources import From
 from graph.steps import Graph, Wanted, is_picture
-from graph.values import Picture, SavedFile, decode, encode
+from graph.values import Picture, Raster, SavedFile, decode, encode
 
 Obtain = Callable[[From], bytes]
 """Gives the bytes of an output, made again if they are lost."""
@@ -92,14 +92,15 @@ class Courier:
         single = not isinstance(value, list)
         return [self._save_picture(wanted, picture, digest if single else "") for picture in pictures]
 
-    def _save_picture(self, wanted: Wanted, picture: Picture, digest: str) -> SavedOutput:
+    def _save_picture(self, wanted: Wanted, picture: Raster, digest: str) -> SavedOutput:
         digest = digest or encode(picture).digest
         kept = self._kept(wanted, digest)
         if kept:
             return kept
         told = metadata(self.graph, wanted.name, f"sha256:{digest}", self.world.files, self.world.folder)
         fields = {"name": self.world.workflow, "output": wanted.name, "node": wanted.name, "seed": seed_of(self.graph)}
-        file = write_picture(picture, self.world.folder, self._pattern(), fields, told)
+        shown = picture if isinstance(picture, Picture) else Picture(picture.pixels)
+        file = write_picture(shown, self.world.folder, self._pattern(), fields, told)
         self.cache.note_saved(self._saved_key(wanted, digest), replace(file, pixels=f"sha256:{digest}"))
         return SavedOutput(wanted.name, as_typed(file.path), f"sha256:{digest}")
 

@@ -89,9 +89,7 @@ def _inputs(branch: Table, mistakes: list[Mistake]) -> tuple[dict[str, Input], f
     return inputs, frozenset(unreadable)
 
 
-def _kind(
-    name: Scalar, branch: Table, reserved: Mapping[str, Branch], mistakes: list[Mistake]
-) -> Scalar | None:
+def _kind(name: Scalar, branch: Table, reserved: Mapping[str, Branch], mistakes: list[Mistake]) -> Scalar | None:
     use = reserved.get("use")
     if use is None:
         others = [key.text for key, _ in branch.entries]
@@ -105,9 +103,7 @@ def _kind(
         return None
     if use.text.startswith("$"):
         hint = "A kind is always written out."
-        _tell(
-            mistakes, "bad-reference", f"use takes a kind of node, but got {named(use.text)}", use.place, hint
-        )
+        _tell(mistakes, "bad-reference", f"use takes a kind of node, but got {named(use.text)}", use.place, hint)
         return None
     if use.text.startswith(("./", "../")) or use.text.endswith((".yaml", ".yml")):
         message = f"subworkflows ({named(use.text)}) are not in this version of Darkroom yet"

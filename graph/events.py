@@ -80,6 +80,15 @@ class Warned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class OutputFailed(Event):
+    """An output that is there could not be saved."""
+
+    name: ClassVar[str] = "output_failed"
+    output: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class SavedOutput:
     """One picture, text or number that a run gives."""
 

@@ -21,6 +21,7 @@ from graph.events import (
     Action,
     NodeFinished,
     NodeStarted,
+    OutputFailed,
     RunFinished,
     RunStarted,
     SavedOutput,
@@ -86,6 +87,8 @@ def execute(
     run.let_go(run.used.values())
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
+    for name, error in delivery.failures:
+        sink.emit(OutputFailed(name, str(error)))
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     sink.emit(_finished(results))
     if stopped:
@@ -135,9 +138,9 @@ class _Run:
         step = planned.step
         try:
             self._settle(planned)
-        except Stopped:
+        except (Stopped, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # a node may call sys.exit
             self.failures.append(Failure(step.name, error))
             self.outcomes[step.name] = Off("failed")
             self._finish(step, "failed", why=told(error, step))
@@ -314,17 +317,21 @@ def _encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
     if len(values) != len(declared):
         raise StepError(f"a {step.kind} gave {len(values)} values, but declares {len(declared)}")
     for value, output in zip(values, declared, strict=True):
-        items = value if output.many and isinstance(value, (list, tuple)) else [value]
-        wrong = next(
-            (item for item in items if not isinstance(item, output.type) or type(item) is bool is not output.type), None
-        )
-        if wrong is not None or (output.many and not isinstance(value, (list, tuple))):
+        is_list = isinstance(value, (list, tuple))
+        wrong = [item for item in (value if output.many and is_list else [value]) if not _is_a(item, output.type)]
+        if wrong or output.many != is_list:
+            given = f"a list with {type(wrong[0]).__name__}" if is_list and wrong else type(value).__name__
             want = type_name(output.type, output.many)
-            raise StepError(f"a {step.kind} gave {type(wrong).__name__} as {output.name}, but declares {want}")
+            raise StepError(f"a {step.kind} gave {given} as {output.name}, but declares {want}")
     try:
         return tuple(encode(value) for value in values)
     except (TypeError, ValueError) as error:
         raise StepError(f"a {step.kind} gave what cannot be kept: {error}") from error
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """True and False are no whole numbers here, as in a workflow."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
 def _writes(blobs: tuple[Blob, ...]) -> bool:

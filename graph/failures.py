@@ -15,13 +15,15 @@ class Failure:
     """A node, or an output, that failed."""
 
     node: str
-    error: Exception
+    error: BaseException
 
 
-def told(error: Exception, step: Step) -> str:
+def told(error: BaseException, step: Step) -> str:
     """Say what went wrong: a user's mistake in its own words, a bug of a node with the line that raised."""
     if isinstance(error, DarkroomError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory{f': {error}' if str(error) else ''}\n  Make the picture smaller."
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source(step.node)]
     where = f" ({source(step.node)}:{lines[-1]})" if lines else ""
     return f"{type(error).__name__}: {error}{where}\n  This is a bug in the node {step.kind}; --debug shows all of it."

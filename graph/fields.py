@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -120,14 +121,13 @@ def _nearest(value: int | float, bounds: Mapping[str, Any]) -> str:
     inside = min(inside, high) if high is not None else inside
     near = [inside] if not step else sorted({inside // step * step, -(-inside // step) * step})
     near = [number for number in near if (low is None or number >= low) and (high is None or number <= high)]
-    return f"The nearest valid value is {' or '.join(map(str, near))}." if near and near != [value] else ""
+    what = "value is" if len(near) == 1 else "values are"
+    return f"The nearest valid {what} {' and '.join(map(str, near))}." if near and near != [value] else ""
 
 
 def _looks_like(text: str, kind: Any) -> bool:
-    try:
-        return text in ("true", "false") if kind is bool else kind(text) is not None
-    except ValueError:
-        return False
+    patterns = {bool: "true|false", int: "[+-]?[0-9]+", float: r"[+-]?([0-9]*\.)?[0-9]+([eE][+-]?[0-9]+)?"}
+    return re.fullmatch(patterns[kind], text) is not None
 
 
 def _range(bounds: Mapping[str, Any]) -> str:

@@ -43,9 +43,7 @@ def read_param(name: Scalar, branch: Branch, base: Path, mistakes: list[Mistake]
     """Read one entry of `params:`. None where type or default cannot be told; `mistakes` then says why."""
     if isinstance(branch, Items):
         hint = f"Write {name.text}: {{default: ..., choices: [...]}}."
-        mistakes.append(
-            _bad(f"{name.text} takes a plain value or a table, but got a list", branch.place, hint)
-        )
+        mistakes.append(_bad(f"{name.text} takes a plain value or a table, but got a list", branch.place, hint))
         return None
     fields = _fields(name, branch, mistakes)
     default = fields.get("default")
@@ -216,9 +214,7 @@ def _bound(
     if branch is None:
         return None
     if type_ not in ("integer", "number"):
-        mistakes.append(
-            _bad(f"{name} takes {_ARTICLES[type_]}, which has no {side}", branch.place, "Remove it.")
-        )
+        mistakes.append(_bad(f"{name} takes {_ARTICLES[type_]}, which has no {side}", branch.place, "Remove it."))
         return None
     literal = _plain(f"{side} of {name}", branch, type_, mistakes)
     value = literal.value if literal else None
@@ -228,9 +224,7 @@ def _bound(
     return value if isinstance(value, int | float) else None
 
 
-def _choices(
-    name: str, type_: Type, fields: Mapping[str, Branch], mistakes: list[Mistake]
-) -> tuple[Value, ...]:
+def _choices(name: str, type_: Type, fields: Mapping[str, Branch], mistakes: list[Mistake]) -> tuple[Value, ...]:
     branch = fields.get("choices")
     if branch is None:
         return ()
@@ -280,9 +274,7 @@ def _outside(code: str, param: Param, value: Value, place: Place) -> Mistake | N
     ]
     message = f"{param.name} must be {' and '.join(filter(None, sides))}, but got {value}"
     nearest = highest if highest is not None and value > highest else lowest
-    return Mistake(
-        code, message, place, f"The nearest is {nearest}." if value == value else "Write a number."
-    )
+    return Mistake(code, message, place, f"The nearest is {nearest}." if value == value else "Write a number.")
 
 
 def _drawn(param: Param) -> int:

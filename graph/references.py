@@ -114,9 +114,7 @@ def malformed(text: str, place: Place) -> Mistake:
         return Mistake("bad-reference", f"{named(text)} ends with a dot", place, hint)
     inside = f"${{{start[0][1:]}}}"
     message = f"{named(start[0])} stands in a longer text"
-    return Mistake(
-        "bad-reference", message, place, f"Write {inside} to put its value in, or $$ for a dollar sign."
-    )
+    return Mistake("bad-reference", message, place, f"Write {inside} to put its value in, or $$ for a dollar sign.")
 
 
 def within(place: Place, text: str, offset: int) -> Place:

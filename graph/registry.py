@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 import sys
 import traceback
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 from graph.errors import UsageError
-from graph.node import Node, outputs, ports, source
+from graph.node import RESERVED, Node, outputs, ports, source
 
 ENTRY_POINTS = "darkroom.nodes"
 """The group in which an installed package names modules with nodes."""
@@ -78,6 +79,9 @@ def _declared(modules: Iterable[ModuleType]) -> Iterator[type[Node]]:
 def _checked(node: type[Node]) -> type[Node]:
     if not _KIND.fullmatch(node.kind):
         raise UsageError(f'{source(node)}: the kind "{node.kind}" must be lower-case letters, digits and underscores')
+    reserved = sorted(RESERVED & node.model_fields.keys())
+    if reserved:
+        raise UsageError(f'{source(node)}: "{reserved[0]}" is a word of the language and cannot name a parameter')
     try:
         ports(node), outputs(node)
     except (TypeError, NameError, KeyError) as error:
@@ -95,8 +99,8 @@ def _of_package(package: str) -> Iterator[ModuleType]:
 
 
 def _of_folder(folder: Path) -> Iterator[ModuleType]:
-    if not folder.is_dir():
-        raise UsageError(f'there is no folder "{folder}" with nodes')
+    if not os.path.isdir(folder):
+        raise UsageError(f'there is no folder "{folder!s:.200}" with nodes')
     for path in sorted(folder.absolute().glob("[!_]*.py")):
         yield _loaded(path)
 
@@ -111,14 +115,17 @@ def _loaded(path: Path) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
-        raise UsageError(f"the nodes in {path}{_line(error, path)} cannot be loaded: {error!r}") from error
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        words = f"{type(error).__name__}: {error}"
+        raise UsageError(f"the nodes in {path}{_line(error, path)} cannot be loaded: {words}") from error
     return module
 
 
-def _line(error: Exception, path: Path) -> str:
-    if isinstance(error, SyntaxError):
+def _line(error: BaseException, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.lineno:
         return f":{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return f":{lines[-1]}" if lines else ""

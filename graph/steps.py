@@ -11,7 +11,7 @@ from graph.conditions import Condition
 from graph.errors import Mistake, Place
 from graph.node import Node, outputs
 from graph.sources import Choice, From, Source
-from graph.values import Picture, SavedFile
+from graph.values import Raster, SavedFile
 from graph.workflow import Workflow
 
 
@@ -78,4 +78,4 @@ def writes_files(node: type[Node]) -> bool:
 
 def is_picture(kind: Any) -> bool:
     """Whether a wanted value is to be saved as a picture."""
-    return isinstance(kind, type) and issubclass(kind, Picture)
+    return isinstance(kind, type) and issubclass(kind, Raster)

@@ -51,7 +51,9 @@ def defaults_table(graph: Graph, width: int | None, colour: bool) -> str:
 def why_text(node: str, planned: Planned, found: Sequence[Change] | None, since: str) -> str:
     """Say why a node would run, or why not."""
     if planned.action == "hit":
-        return f"{node} is cached: {planned.why}, and nothing it is made from has changed since"
+        lines = [f"{node} is cached: {planned.why}"]
+        lines += [f"  unlike {since}:"] if found else []
+        return "\n".join([*lines, *(f"  {change}" for change in found or ())])
     if planned.action in ("skipped", "unknown") or found is None or not found:
         return f"{node}: {planned.action}; {planned.why}"
     lines = [f"{node} runs, because since {since}:"]

@@ -7,7 +7,7 @@ chain of any length is wired with a stack of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from graph.conditions import Condition, holds, links
 from graph.errors import DarkroomError, MissingError, Mistake, WorkflowError, suggest
@@ -18,7 +18,8 @@ from graph.order import Cycle, ancestors, dependency_order
 from graph.pace import builds
 from graph.registry import Registry
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
-from graph.steps import Graph, Step, Wanted, writes_files
+from graph.steps import Graph, Step
+from graph.wanted import find_wanted, unsaved, unused, writers
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
 DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
@@ -35,24 +36,34 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
     _check_defaults(scope)
     steps = {name: _step(scope, entry) for name, entry in workflow.nodes.items()}
     known = {name: step for name, step in steps.items() if step}
-    wanted = _wanted(scope, known, only)
+    wanted = find_wanted(scope, known, only)
     needs = {name: [need for need in step.needs if need in known] for name, step in known.items()}
-    try:
-        order = dependency_order(needs)
-    except Cycle as cycle:
-        place = known[cycle.path[0]].place
-        scope.tell("cycle", f"a cycle: {' -> '.join(cycle.path)}", place, "Take one of these links away.")
-        order = []
+    order = _ordered(scope, known, needs)
     if scope.mistakes:
         raise WorkflowError(_told_once(scope.mistakes))
-    targets = [origin.step for part in wanted for origin in origins(part.source)] + _writers(known, only)
+    targets = [origin.step for part in wanted for origin in origins(part.source)] + writers(known, only)
     kept = ancestors(needs, targets)
     return Graph(
         workflow,
         {name: known[name] for name in order if name in kept},
         wanted,
-        (*workflow.warnings, *_unused(workflow, known, kept, only)),
+        (*workflow.warnings, *unsaved(workflow, wanted), *unused(known, kept, only)),
     )
+
+
+def _ordered(scope: Scope, steps: Mapping[str, Step], needs: Mapping[str, list[str]]) -> list[str]:
+    """Order the steps; a cycle is told, and what is left without it ordered on, so that every cycle is told."""
+    left = dict(needs)
+    while True:
+        try:
+            return dependency_order(left)
+        except Cycle as cycle:
+            place = steps[cycle.path[0]].place
+            scope.tell("cycle", f"a cycle: {' -> '.join(cycle.path)}", place, "Take one of these links away.")
+            gone = set(cycle.path)
+            left = {
+                name: [need for need in wanted if need not in gone] for name, wanted in left.items() if name not in gone
+            }
 
 
 def _step(scope: Scope, entry: Entry) -> Step | None:
@@ -113,14 +124,23 @@ def _check_defaults(scope: Scope) -> None:
             place = scope.workflow.default_places[kind]
             scope.tell("unknown-kind", f'there is no kind of node "{kind}"', place, suggest(kind, scope.registry.kinds))
             continue
-        _tell_unknown(scope, "defaults", scope.registry[kind], given.values())
+        node = scope.registry[kind]
+        _tell_unknown(scope, "defaults", node, given.values())
+        if all(entry.kind != kind for entry in scope.workflow.nodes.values()):
+            _tell_bad_defaults(scope, kind, node, given)
+
+
+def _tell_bad_defaults(scope: Scope, kind: str, node: type[Node], given: Mapping[str, Input]) -> None:
+    """Check defaults that no node of the file takes, as if one did."""
+    place = scope.workflow.default_places[kind]
+    _parameters(scope, Entry("defaults", place, kind, place, given, None, "", None, True, ()), node, given, whole=False)
 
 
 # Parameters
 
 
 def _parameters(
-    scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, Input]
+    scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, Input], *, whole: bool = True
 ) -> tuple[dict[str, object], dict[str, Source], Node | None]:
     """What is known of the parameters, what comes from other steps, and the node where all is known."""
     fixed: dict[str, object] = {}
@@ -128,7 +148,7 @@ def _parameters(
     for name, parameter in parameters(node).items():
         part = given.get(name)
         if part is None:
-            if parameter.required and not _meant(name, entry, node):
+            if whole and parameter.required and not _meant(name, entry, node):
                 message = f'{entry.name}: a {node.kind} needs "{name}"'
                 hint = f"Add {name}: {parameter.description}" if parameter.description else f"Add {name}."
                 scope.tell("missing-parameter", message, entry.place, hint)
@@ -332,56 +352,6 @@ def _constant_value(source: Source) -> object:
 
 def _told(facts: Mapping[str, Source]) -> str:
     return ", ".join(f"{name} is {shown(_constant_value(source))}" for name, source in facts.items())
-
-
-# What is wanted
-
-
-def _wanted(scope: Scope, steps: Mapping[str, Step], only: str | None) -> tuple[Wanted, ...]:
-    if only is not None:
-        if only not in scope.workflow.nodes:
-            hint = suggest(only, scope.workflow.nodes)
-            scope.mistakes.append(Mistake("unknown-node", f'there is no node "{only}"', hint=hint))
-        return (_sink(steps[only]),) if only in steps else ()
-    if scope.workflow.outputs is None:
-        used = {need for step in steps.values() for need in step.needs}
-        return tuple(_sink(step) for name, step in steps.items() if name not in used)
-    return tuple(
-        want for output in scope.workflow.outputs if (want := _wanted_output(scope, output.name, output.value))
-    )
-
-
-def _wanted_output(scope: Scope, name: str, value: Link | First) -> Wanted | None:
-    found = [resolve(scope, link) for link in (value.links if isinstance(value, First) else (value,))]
-    sources = tuple(part.source for part in found if part and isinstance(part.source, From))
-    if len(sources) < len(found) or not found or found[0] is None:
-        if all(found):
-            scope.tell("bad-reference", f"the output {name} is a param; outputs are outputs of nodes", value.place)
-        return None
-    return Wanted(name, sources[0] if isinstance(value, Link) else Choice(sources), found[0].type)
-
-
-def _sink(step: Step) -> Wanted:
-    """What a node without consumers gives: its main output, or the list of all, where it has one of that type."""
-    known = list(outputs(step.node).values())
-    at = next((at for at, output in enumerate(known) if output.many and output.type is known[0].type), 0)
-    return Wanted(step.name, From(step.name, at), known[at].type)
-
-
-def _writers(steps: Mapping[str, Step], only: str | None) -> list[str]:
-    """The nodes that are run for what they write."""
-    return [] if only else [name for name, step in steps.items() if writes_files(step.node)]
-
-
-def _unused(
-    workflow: Workflow, steps: Mapping[str, Step], kept: Collection[str], only: str | None
-) -> Iterable[Mistake]:
-    if only is not None:
-        return
-    for name, step in steps.items():
-        if name not in kept:
-            hint = "Name it under outputs:, or take it out."
-            yield Mistake("unused", f"{name} is not run: no output needs it", step.place, hint)
 
 
 def _told_once(mistakes: Iterable[Mistake]) -> Iterable[Mistake]:

@@ -118,8 +118,7 @@ def parse(data: bytes, file: str, folder: Path) -> Workflow:
         file=file,
         folder=folder,
         text=decode(data, file),
-        name=text_of("name", sections, found.mistakes)
-        or (Path(file).stem if file != "<stdin>" else "workflow"),
+        name=text_of("name", sections, found.mistakes) or (Path(file).stem if file != "<stdin>" else "workflow"),
         doc=text_of("doc", sections, found.mistakes),
         params=params,
         defaults=defaults,
@@ -140,9 +139,7 @@ def set_params(workflow: Workflow, settings: Mapping[str, str], folder: Path) ->
     """
     lines = {name: f"{name}={text}" for name, text in settings.items()}
     places = {name: Place("--set", 1, len(name) + 2, line) for name, line in lines.items()}
-    return _set(
-        workflow, places, folder, lambda param: set_text(param, settings[param.name], places[param.name])
-    )
+    return _set(workflow, places, folder, lambda param: set_text(param, settings[param.name], places[param.name]))
 
 
 def set_values(workflow: Workflow, values: Mapping[str, object]) -> Workflow:
@@ -152,9 +149,7 @@ def set_values(workflow: Workflow, values: Mapping[str, object]) -> Workflow:
     """
     lines = {name: f"{name}={shown(value)}" for name, value in values.items()}
     places = {name: Place("<values>", 1, len(name) + 2, line) for name, line in lines.items()}
-    return _set(
-        workflow, places, Path.cwd(), lambda param: set_value(param, values[param.name], places[param.name])
-    )
+    return _set(workflow, places, Path.cwd(), lambda param: set_value(param, values[param.name], places[param.name]))
 
 
 def _set(
@@ -171,9 +166,7 @@ def _set(
                 params[name] = replace(params[name], value=value, base=folder)
         elif name not in workflow.unreadable:
             hint = suggest(name, params) or "The workflow has no params."
-            mistakes.append(
-                Mistake("bad-setting", f"there is no param {named(name)}", replace(place, column=1), hint)
-            )
+            mistakes.append(Mistake("bad-setting", f"there is no param {named(name)}", replace(place, column=1), hint))
     if mistakes:
         raise WorkflowError(mistakes)
     return replace(workflow, params=params)
@@ -226,28 +219,20 @@ def _sections(tree: Table, found: _Found) -> dict[str, Branch]:
     version = sections.get("darkroom")
     if version is None:
         place = replace(tree.place, column=1)
-        found.add(
-            "version", "the language version is missing", place, f"Begin with the line: darkroom: {VERSION}"
-        )
+        found.add("version", "the language version is missing", place, f"Begin with the line: darkroom: {VERSION}")
     elif not (isinstance(version, Scalar) and version.value == VERSION and type(version.value) is int):
         message = f"this Darkroom reads language version {VERSION}, but got {described(version)}"
-        found.add(
-            "version", message, version.place, f"Write darkroom: {VERSION}, or use the Darkroom it is for."
-        )
+        found.add("version", message, version.place, f"Write darkroom: {VERSION}, or use the Darkroom it is for.")
     return sections
 
 
-def _table(
-    name: str, example: str, sections: Mapping[str, Branch], found: _Found
-) -> tuple[tuple[Scalar, Branch], ...]:
+def _table(name: str, example: str, sections: Mapping[str, Branch], found: _Found) -> tuple[tuple[Scalar, Branch], ...]:
     """Read a section that is a table of names."""
     branch = sections.get(name)
     if isinstance(branch, Table):
         return branch.entries
     if branch is not None and not _is_empty(branch):
-        found.add(
-            "syntax", f"{name} takes a table, but got {described(branch)}", branch.place, f"Write {example}."
-        )
+        found.add("syntax", f"{name} takes a table, but got {described(branch)}", branch.place, f"Write {example}.")
     return ()
 
 
@@ -281,9 +266,7 @@ def _params(sections: Mapping[str, Branch], folder: Path, found: _Found) -> dict
     return params
 
 
-def _defaults(
-    sections: Mapping[str, Branch], found: _Found
-) -> tuple[dict[str, dict[str, Input]], dict[str, Place]]:
+def _defaults(sections: Mapping[str, Branch], found: _Found) -> tuple[dict[str, dict[str, Input]], dict[str, Place]]:
     defaults: dict[str, dict[str, Input]] = {}
     places: dict[str, Place] = {}
     for kind, branch in _table("defaults", "defaults: {sampler: {steps: 50}}", sections, found):

@@ -244,12 +244,12 @@ def test_every_seed_of_64_bits_is_right(desk: Desk, seed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "nearest"), [("0", "64"), ("-8", "64"), ("513", "512 or 520"), (str(10**9), "16384")]
+    ("width", "nearest"), [("0", "64"), ("-8", "64"), ("513", "512 and 520"), (str(10**9), "16384")]
 )
 def test_a_wrong_width_is_told_with_the_nearest(desk: Desk, width: str, nearest: str) -> None:
     code, err = desk.check(HEAD + MODEL + NOISE % f"width: {width}")
 
-    assert (2, True) == (code, f"nearest valid value is {nearest}." in err)
+    assert (2, True) == (code, "nearest valid value" in err and f" {nearest}." in err)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_every_mistake_is_told_in_the_order_of_the_file(lab: Lab) -> None:
         ('say, times: "2"', "Write it without quotes."),
         ("say, times: true", "takes a whole number from 1 to 9, not true"),
         ("say, upper: 1", "takes true or false, not 1"),
-        ("paint, size: 13", "The nearest valid value is 12 or 16."),
+        ("paint, size: 13", "The nearest valid values are 12 and 16."),
         ("paint, size: 1000000000", "The nearest valid value is 4096."),
         ("paint, ratio: .nan", "Give a finite number."),
         ("paint, ratio: .inf", "Give a finite number."),
