@@ -180,9 +180,7 @@ def test_a_key_twice_is_told_with_both_lines() -> None:
 def test_of_a_key_twice_the_first_is_kept() -> None:
     found, _, _ = read(b"a: 1\na: 2", "f.yaml")
 
-    assert [("a", 1)] == [
-        (key.text, branch.value) for key, branch in found.entries if isinstance(branch, Scalar)
-    ]
+    assert [("a", 1)] == [(key.text, branch.value) for key, branch in found.entries if isinstance(branch, Scalar)]
 
 
 @pytest.mark.parametrize(
@@ -241,9 +239,7 @@ def test_a_text_cut_short_by_a_comment_is_warned_of(text: str, dropped: str) -> 
     assert dropped in warning.message
 
 
-@pytest.mark.parametrize(
-    "text", ["a: plms # fast", "a: a cat  # a comment", "a: 1 #x", "a: 'x y' #z", "a: a#b c"]
-)
+@pytest.mark.parametrize("text", ["a: plms # fast", "a: a cat  # a comment", "a: 1 #x", "a: 'x y' #z", "a: a#b c"])
 def test_an_ordinary_comment_is_not_warned_of(text: str) -> None:
     assert () == read(text.encode(), "f.yaml")[2]
 
@@ -268,11 +264,7 @@ def test_without_libyaml_mistakes_read_the_same(text: str, monkeypatch: pytest.M
     assert (with_libyaml.code, with_libyaml.message) == (refused(text).code, refused(text).message)
 
 
-@given(
-    st.one_of(
-        st.binary(max_size=200), st.text("ab:-[]{}&*!|>'\"#%@`?,. \n\t$~1", max_size=60).map(str.encode)
-    )
-)
+@given(st.one_of(st.binary(max_size=200), st.text("ab:-[]{}&*!|>'\"#%@`?,. \n\t$~1", max_size=60).map(str.encode)))
 @settings(max_examples=150, deadline=None)
 def test_any_bytes_give_a_tree_or_a_users_error(data: bytes) -> None:
     try:

@@ -103,9 +103,7 @@ def test_random_draws_other_seeds() -> None:
     assert 4 == len(drawn)
 
 
-@pytest.mark.parametrize(
-    "bounds", ["min: -9, max: -5", "max: -5", "min: 9999999999", "choices: [-7, 9999999999]"]
-)
+@pytest.mark.parametrize("bounds", ["min: -9, max: -5", "max: -5", "min: 9999999999", "choices: [-7, 9999999999]"])
 def test_random_stays_in_any_range(bounds: str) -> None:
     default = 9999999999 if "min: 9" in bounds else -7
     found = sound(f"darkroom: 1\nparams: {{s: {{default: {default}, {bounds}}}}}\nnodes: {{n: {{use: k}}}}")

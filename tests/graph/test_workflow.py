@@ -269,8 +269,7 @@ def test_a_mistake_of_the_text_is_not_told_again_by_what_reads_it() -> None:
 @pytest.mark.parametrize("word", ["use", "when", "each", "device", "cache", "doc", "after", "first"])
 def test_a_word_of_the_language_names_nothing(word: str) -> None:
     assert ["bad-name", "bad-name"] == [
-        mistake.code
-        for mistake in mistakes_of(f"params: {{{word}: 1}}\nnodes: {{n: {{use: k}}, {word}: {{use: k}}}}")
+        mistake.code for mistake in mistakes_of(f"params: {{{word}: 1}}\nnodes: {{n: {{use: k}}, {word}: {{use: k}}}}")
     ]
 
 
@@ -283,9 +282,7 @@ def test_a_file_is_read_from_its_folder(tmp_path: Path) -> None:
 
 
 def test_a_dash_reads_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"darkroom: 1\nnodes: {n: {use: k}}"))
-    )
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"darkroom: 1\nnodes: {n: {use: k}}")))
 
     found = load("-")
 
