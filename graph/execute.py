@@ -31,7 +31,7 @@ from graph.events import (
 from graph.failures import Failure, told
 from graph.node import outputs, returned, type_name
 from graph.pace import over_many_objects
-from graph.plan import Plan, Planned, find, why_run
+from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
@@ -120,8 +120,8 @@ class _Run:
     release: Callable[[ModelHandle], None]
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
-    held: dict[str, tuple[Blob, ...]] = field(default_factory=dict)
-    """By step: its values, until the last step that takes them is settled."""
+    held: dict[Value, Blob] = field(default_factory=dict)
+    """The values of steps that ran, each until the last step that takes it is settled."""
     fetched: dict[str, bytes] = field(default_factory=dict)
     """By digest: what was read from the cache for the step at hand."""
     used: dict[str, ModelHandle] = field(default_factory=dict)
@@ -145,8 +145,8 @@ class _Run:
             self.outcomes[step.name] = Off("failed")
             self._finish(step, "failed", why=told(error, step))
         self.fetched.clear()
-        for name in self.plan.releases.get(step.name, ()):
-            self._drop(name)
+        for value in self.plan.releases.get(step.name, ()):
+            self._drop(value)
 
     def _settle(self, planned: Planned) -> None:
         if planned.action == "hit" and planned.ready and planned.result:
@@ -222,12 +222,13 @@ class _Run:
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
+        again = step.name in self.plan.forced or step.name in self.actions
         digests = tuple(blob.digest for blob in blobs)
-        self.held[step.name] = blobs
+        self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
         self.outcomes[step.name] = Done(digests)
         if not step.cache:
             return
-        known = self.cache.result(ready.key)
+        known = self.cache.result(ready.key) if again else None
         if known and known.outputs != digests and not _writes(blobs):
             message = f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
             self.sink.emit(Warned(message, step.name))
@@ -240,14 +241,14 @@ class _Run:
         data = self.read(origin)
         if data is None:
             self._remake(self.plan.graph.steps[origin.step])
-            data = self.held[origin.step][origin.output].data
+            data = self.held[origin.step, origin.output].data
         return data
 
     def read(self, origin: From) -> bytes | None:
         """The bytes of an output of a settled step, from memory or from the cache."""
-        held = self.held.get(origin.step)
+        held = self.held.get((origin.step, origin.output))
         if held:
-            return held[origin.output].data
+            return held.data
         outcome = self.outcomes[origin.step]
         if not isinstance(outcome, Done):
             return None
@@ -294,11 +295,13 @@ class _Run:
         for source in (*step.inputs.values(), *step.linked.values()):
             yield from takes(source, self.outcomes)
 
-    def _drop(self, name: str) -> None:
-        blobs = self.held.pop(name, ())
+    def _drop(self, value: Value) -> None:
+        name, at = value
+        self.held.pop(value, None)
         outcome = self.outcomes.get(name)
-        digests = [blob.digest for blob in blobs] or (outcome.digests if isinstance(outcome, Done) else ())
-        self.let_go([self.used.pop(digest) for digest in digests if digest in self.used])
+        handle = self.used.pop(outcome.digests[at], None) if isinstance(outcome, Done) else None
+        if handle:
+            self.release(handle)
 
     def let_go(self, handles: Iterable[ModelHandle]) -> None:
         """Tell the owner of the weights that no step takes these any more."""

@@ -24,6 +24,7 @@ from typing import Literal
 from graph.cache import Cache, Result
 from graph.errors import UsageError, suggest
 from graph.explain import reason
+from graph.node import outputs
 from graph.outputs import still_there
 from graph.pace import builds
 from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World, prepare
@@ -32,6 +33,8 @@ from graph.steps import Graph, Step, writes_files
 from graph.values import SavedFile, decode
 
 Decision = Literal["hit", "run", "skipped", "unknown"]
+Value = tuple[str, int]
+"""An output of a step: the step's name, and which output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +60,8 @@ class Plan:
 
     graph: Graph
     steps: tuple[Planned, ...]
-    releases: Mapping[str, tuple[str, ...]]
-    """By step: the steps whose values nobody takes after it."""
+    releases: Mapping[str, tuple[Value, ...]]
+    """By step: the values that nobody takes after it."""
     forced: frozenset[str] = frozenset()
 
 
@@ -103,20 +106,23 @@ def reader(cache: Cache, outcomes: Mapping[str, Outcome]) -> Read:
     return read
 
 
-def releases(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """By step, whose values may be let go once it is settled. What a run gives back is kept to the end."""
-    last: dict[str, str] = {}
+def releases(graph: Graph) -> dict[str, tuple[Value, ...]]:
+    """By step, which values may be let go once it is settled. What a run gives back is kept to the end.
+
+    By value and not by step: the text encoder of a model is done with long before its VAE is.
+    """
+    last: dict[Value, str] = {}
     for name, step in graph.steps.items():
-        last[name] = name
-        for need in step.needs:
-            last[need] = name
+        last |= dict.fromkeys(((name, at) for at in range(len(outputs(step.node)))), name)
+        for source in (*step.inputs.values(), *step.linked.values(), *step.facts.values()):
+            last |= dict.fromkeys(((origin.step, origin.output) for origin in origins(source)), name)
     for wanted in graph.wanted:
         for origin in origins(wanted.source):
-            last.pop(origin.step, None)
-    released: dict[str, list[str]] = {}
-    for name, after in last.items():
-        released.setdefault(after, []).append(name)
-    return {after: tuple(names) for after, names in released.items()}
+            last.pop((origin.step, origin.output), None)
+    released: dict[str, list[Value]] = {}
+    for value, after in last.items():
+        released.setdefault(after, []).append(value)
+    return {after: tuple(values) for after, values in released.items()}
 
 
 def _decide(

@@ -34,17 +34,17 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
-    """A list made of several sources."""
-
-    items: tuple[Constant | From | Choice, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Blend:
     """A text with the scalar outputs of steps put in."""
 
     parts: tuple[str | From, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """A list made of several sources."""
+
+    items: tuple[Constant | From | Choice | Blend, ...]
 
 
 Source = Constant | From | Choice | Gather | Blend

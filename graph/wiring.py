@@ -243,6 +243,9 @@ def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Sou
     match value:
         case Literal() if port.type in SCALARS and not port.many:
             return _constant(scope, where, port, value)
+        case Template() if port.type is str and not port.many:
+            text = _blend(scope, value, where, str)
+            return Constant(text.text) if isinstance(text, Given) else text
         case Literal() | Template():
             hint = "References start with a dollar: $name." if isinstance(value, Literal) else ""
             given = shown(value.value) if isinstance(value, Literal) else "a text"
@@ -250,7 +253,7 @@ def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Sou
         case Many() if port.many:
             single = Port(port.name, port.type)
             items = [_port_source(scope, f"{where}[{at}]", single, item) for at, item in enumerate(value.items)]
-            plain = tuple(item for item in items if isinstance(item, (Constant, From, Choice)))
+            plain = tuple(item for item in items if isinstance(item, (Constant, From, Choice, Blend)))
             return Gather(plain) if len(plain) == len(items) else None
         case Many():
             scope.tell(

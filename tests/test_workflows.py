@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from darkroom import Picture, Results, load, run
+from graph.workflow import set_values
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "workflows").glob("**/*.yaml"))
@@ -24,14 +25,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_file(path: Path, cache: Path, out: Path | None = None, **params: object) -> Results:
-    return run(load(path), cache=cache, out=out, **{**QUICK, **params})
+    return run(set_values(load(path), {**QUICK, **params}), cache=cache, out=out)
 
 
 def run_text(text: str, cache: Path, folder: Path, **params: object) -> Results:
     """Run an edited workflow that lies beside the shipped ones."""
     path = folder / "edited.yaml"
     path.write_text(text.replace("pictures/", f"{ROOT / 'workflows' / 'pictures'}/"))
-    return run_file(path, cache, **params)
+    return run(set_values(load(path), {**QUICK, **params}), cache=cache)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -299,7 +299,18 @@ def test_a_plan_that_waits_is_carried_out(lab: Lab) -> None:
 def test_values_are_let_go_after_their_last_taker(lab: Lab) -> None:
     text = "nodes: {a: {use: say}, b: {use: trim, text: $a}, c: {use: trim, text: $b}, d: {use: join, a: $a, b: $c}}"
 
-    assert {"c": ("b",), "d": ("a", "c")} == lab.plan(text).releases
+    assert {"c": (("b", 0),), "d": (("a", 0), ("c", 0))} == lab.plan(text).releases
+
+
+def test_each_output_of_a_step_is_let_go_by_itself(lab: Lab) -> None:
+    text = """
+    nodes:
+      a: {use: split, text: x y}
+      b: {use: join_all, texts: $a.words}
+      c: {use: join, a: $b, b: "${a.number}"}
+    """
+    assert ("a", 0) in lab.plan(text).releases["b"]
+    assert ("a", 1) not in lab.plan(text).releases["b"]
 
 
 def test_a_plan_says_why(lab: Lab) -> None:

@@ -159,6 +159,16 @@ def test_a_param_reaches_parameters_texts_and_ports(lab: Lab) -> None:
     assert Constant("world") == graph.steps["b"].inputs["text"]
 
 
+def test_a_text_with_references_goes_into_text_ports_and_lists(lab: Lab) -> None:
+    text = """
+    params: {who: world}
+    nodes:
+      a: {use: trim, text: "hello ${who} "}
+      b: {use: join_all, texts: ["${who}", "${a}!"]}
+    """
+    assert "world hello world!" == lab.run(text).outputs["b"]
+
+
 def test_a_text_parameter_takes_the_source_text_of_a_scalar(lab: Lab) -> None:
     assert "1e3" == lab.graph("nodes: {a: {use: say, text: 1e3}}").steps["a"].fixed["text"]
 
