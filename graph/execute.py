@@ -87,8 +87,8 @@ def execute(
     run.let_go(run.used.values())
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
-    for name, error in delivery.failures:
-        sink.emit(OutputFailed(name, str(error)))
+    for name, failure in delivery.failures:
+        sink.emit(OutputFailed(name, str(failure)))
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     sink.emit(_finished(results))
     if stopped:

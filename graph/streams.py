@@ -23,14 +23,14 @@ def mend() -> None:
 @contextmanager
 def output(*, programs: bool) -> Iterator[TextIO]:
     """Standard output. For programs it is JSON alone: what nodes and their libraries print goes to standard error."""
-    stream = sys.stdout
+    stream: TextIO = sys.stdout
     if not programs:
         yield stream
         return
-    own = None
+    own: TextIO | None = None
     if stream is sys.__stdout__:
         stream.flush()
-        own = os.fdopen(os.dup(stream.fileno()), "w", encoding="utf-8")
+        own = io.TextIOWrapper(os.fdopen(os.dup(stream.fileno()), "wb"), encoding="utf-8")
         os.dup2(sys.stderr.fileno(), stream.fileno())
     sys.stdout = sys.stderr
     try:
@@ -49,4 +49,4 @@ def drop_output() -> None:
 
 
 def _nothing(mode: str) -> TextIO:
-    return open(os.devnull, mode, encoding="utf-8")
+    return io.TextIOWrapper(io.FileIO(os.devnull, mode), encoding="utf-8")

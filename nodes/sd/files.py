@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -65,9 +66,16 @@ def check(folder: ModelFolder) -> None:
         folder.config(component)
         for path in weight_files(folder.path / component):
             if path.suffix == ".safetensors":
-                read_header(path)
+                stat = path.stat()
+                _check_header(path, stat.st_size, stat.st_mtime_ns)
     folder.json("scheduler", "scheduler_config.json")
     _check_tokenizer(folder.path / "tokenizer")
+
+
+@lru_cache(maxsize=256)
+def _check_header(path: Path, size: int, mtime_ns: int) -> None:
+    """Once for a file that stays as it is: it takes a millisecond, and a program may run a workflow many times."""
+    read_header(path)
 
 
 def _check_tokenizer(folder: Path) -> None:

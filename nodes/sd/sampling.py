@@ -51,9 +51,11 @@ def sample(
         ctx.warn(f"eta makes no difference to {settings.method}")
     with weights.use(model, ctx) as denoiser, torch.inference_mode():
         family = families.named(model.family)
-        inputs = family.prepare(denoiser, _thawed(positive, denoiser), _thawed(negative, denoiser), settings.cfg)
+        like = next(denoiser.parameters())  # a module's own .device and .dtype look through all of it
+        inputs = family.prepare(denoiser, _thawed(positive, like), _thawed(negative, like), settings.cfg)
         job = Job(ctx, family, denoiser, inputs, ModelFolder(ctx.locate(model.digest)), settings)
-        return _joined([_sampled(job, start, latents.is_noise) for start in _starts(latents, noise, denoiser)])
+        starts = _starts(latents, noise, denoiser.config.in_channels, like)
+        return _joined([_sampled(job, start, latents.is_noise) for start in starts])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,17 @@ class Start(NamedTuple):
     """How many samples the batch has."""
 
 
-def _starts(latents: Latents, noise: Latents | None, denoiser: Any) -> Iterator[Start]:
-    """Part a batch into single samples, each with its generator, where and in what the model computes."""
+def _starts(latents: Latents, noise: Latents | None, channels: int, like: torch.Tensor) -> Iterator[Start]:
+    """Part a batch into single samples, each with its generator, where and in what `like` is."""
     batch = in_layout(thaw(latents.samples), latents.channels_last)
-    if batch.shape[1] != denoiser.config.in_channels:
+    if batch.shape[1] != channels:
         raise StepError(
-            f"latents have {batch.shape[1]} channels, but the model takes {denoiser.config.in_channels}",
+            f"latents have {batch.shape[1]} channels, but the model takes {channels}",
             hint="Use noise and VAE of the same model.",
         )
     given = None if noise is None else thaw(noise.samples)
     for index, saved in enumerate((noise or latents).generators):
-        one = batch[index : index + 1].to(denoiser.device, denoiser.dtype)
+        one = batch[index : index + 1].to(like.device, like.dtype)
         added = None if given is None else given[index : index + 1]
         yield Start(one, added, resumed(saved), index, len(batch))
 
@@ -137,9 +139,9 @@ def _noised(start: Start, run: Schedule) -> torch.Tensor:
     return level
 
 
-def _thawed(conditioning: Conditioning, denoiser: Any) -> Prompt:
+def _thawed(conditioning: Conditioning, like: torch.Tensor) -> Prompt:
     def there(tensor: Any) -> torch.Tensor:
-        return thaw(tensor).to(denoiser.device, denoiser.dtype)
+        return thaw(tensor).to(like.device, like.dtype)
 
     pooled = None if conditioning.pooled is None else there(conditioning.pooled)
     return Prompt(there(conditioning.embeddings), pooled, "")
