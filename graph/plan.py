@@ -1,6 +1,6 @@
 """What a run would do: which steps are known, which run and why, where, and when their values can be let go.
 
-The policy, in four sentences. Steps are asked in dependency order. A step whose inputs are known has a recipe, and
+The policy, in short. Steps are asked in dependency order. A step whose inputs are known has a recipe, and
 with it a key: if the cache knows the key the step is a *hit*, and its output digests make the recipes of the next
 steps; if not it will *run*. A step behind one that runs is *unknown*: its key depends on bytes that do not exist
 yet, and when they do it may turn out a hit after all (early cutoff: a prompt edited in its white space ends there).
@@ -11,7 +11,9 @@ takes it.
     model ─hit──▶ sampler
     noise ─hit──▶ sampler
 
-State: `outcomes` grows by one entry per settled step; nothing else is kept.
+Two steps with one key are one work: the first of them runs, the second waits for it and is a hit then.
+
+State: `outcomes` grows by one entry per settled step, `runs` by one per key that will run; nothing else is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from graph.cache import Cache, Result
-from graph.errors import UsageError, suggest
+from graph.errors import DarkroomError, MissingError, UsageError, suggest
 from graph.explain import reason
 from graph.node import outputs
 from graph.outputs import still_there
@@ -78,8 +80,13 @@ def plan(graph: Graph, cache: Cache, world: World, force: Collection[str] = ()) 
     outcomes: dict[str, Outcome] = {}
     read = reader(cache, outcomes)
     planned = []
+    runs: dict[str, str] = {}
     for step in graph.steps.values():
         decided = _decide(step, outcomes, read, cache, world, latest, forced=step.name in force)
+        if decided.action == "run" and step.cache and step.name not in force:
+            twin = runs.setdefault(decided.key, step.name)
+            if twin != step.name:
+                decided = Planned(step, "unknown", f"is made from the same as {twin}")
         planned.append(decided)
         if decided.action == "hit" and decided.result:
             outcomes[step.name] = Done(decided.result.outputs)
@@ -135,7 +142,12 @@ def _decide(
     *,
     forced: bool,
 ) -> Planned:
-    ready = prepare(step, outcomes, read, world)
+    try:
+        ready = prepare(step, outcomes, read, world)
+    except DarkroomError as error:
+        if isinstance(error, MissingError) and not step.linked:
+            raise
+        return Planned(step, "unknown", error.message.splitlines()[0])  # of what others give: when running, it fails
     if isinstance(ready, Off):
         return Planned(step, "skipped", ready.why)
     if isinstance(ready, Wait):

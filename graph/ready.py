@@ -6,6 +6,7 @@ answer is one of three: the step is ready, with its recipe and key; it is skippe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -90,24 +91,34 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
         return Off(step.off)
     if waits:
         return Wait(waits)
-    off = _off(step, outcomes, read)
-    if off:
-        return Off(off)
     try:
+        off = _off(step, outcomes, read)
+        if off:
+            return Off(off)
         node = step.instance or _instance(step, outcomes, read)
         inputs = {name: _digest(source, outcomes, read) for name, source in step.inputs.items()}
         placed = _placed(step, outcomes, read, world)
     except _Unknown as unknown:
         return Wait((unknown.step,))
-    text = recipe(
-        node.kind,
-        node.version,
-        {name: _content(getattr(node, name), world.files) for name in parameters(type(node))},
-        inputs,
-        placed.precision if node.accelerated else "",
-        {"folder": str(world.folder), "workflow": world.workflow} if writes_files(type(node)) else None,
-    )
+    try:
+        text = recipe(
+            node.kind,
+            node.version,
+            {name: _content(getattr(node, name), world.files) for name in parameters(type(node))},
+            inputs,
+            placed.precision if node.accelerated else "",
+            _where(step, node, world) if writes_files(type(node)) else None,
+        )
+    except TypeError as error:
+        hint = "Its parameters can be texts, numbers, booleans, files, and lists and tables of these."
+        raise StepError(f"{step.name}: a {step.kind} cannot be remembered: {error}", hint=hint) from error
     return Ready(node, text, key_of(text), placed)
+
+
+def _where(step: Step, node: Node, world: World) -> dict[str, str]:
+    """What decides which file a node writes: its own name too, where a pattern asks for it."""
+    named = any(isinstance(value, str) and re.search(r"\{(node|output)\b", value) for _, value in node)
+    return {"folder": str(world.folder), "workflow": world.workflow} | ({"node": step.name} if named else {})
 
 
 def chosen(source: From | Choice, outcomes: Outcomes) -> From | None:
@@ -135,11 +146,16 @@ def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:
     if isinstance(source, Gather):
         return [value_of(item, outcomes, read) for item in source.items]
     if isinstance(source, Blend):
-        return "".join(part if isinstance(part, str) else str(_read(part, read)) for part in source.parts)
+        return "".join(part if isinstance(part, str) else _text(_read(part, read)) for part in source.parts)
     taken = chosen(source, outcomes)
     if taken is None:
         raise LookupError(f"asked for {source}, which is off")
     return _read(taken, read)
+
+
+def _text(value: object) -> str:
+    """A text or number inside a longer text, in the words of YAML."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _off(step: Step, outcomes: Outcomes, read: Read) -> str:
@@ -183,8 +199,8 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
         values[name] = fitted(given, parameters(step.node)[name].type)
     node, wrong = checked(step.node, values)
     if node is None:
-        told = "; ".join(f"{step.name}.{part.name} {part.message}" for part in wrong)
-        raise StepError(f"{step.places[wrong[0].name]}: {told}", hint=wrong[0].hint)
+        told = "; ".join(f"{step.name}{'.' if part.name else ':'}{part.name} {part.message}" for part in wrong)
+        raise StepError(f"{step.places.get(wrong[0].name, step.place)}: {told}", hint=wrong[0].hint)
     return node
 
 
@@ -216,7 +232,11 @@ def _read(origin: From, read: Read) -> Any:
     data = read(origin)
     if data is None:
         raise _Unknown(origin.step)
-    value = decode(data)
+    return picked(decode(data), origin)
+
+
+def picked(value: Any, origin: From) -> Any:
+    """An output, or the item of it that is asked for. Raises StepError where there is no such item."""
     if origin.item is None:
         return value
     if origin.item >= len(value):
