@@ -2,7 +2,8 @@
 
 One failed step does not stop the others: what needs it is skipped, the rest goes on, and the end says what failed.
 A step that waited is asked again when its inputs are known; if its key turns out to be in the cache it is a hit.
-Where a step takes a value whose bytes were evicted, the step that gave it is run again first.
+Where a step takes a value whose bytes were evicted, the step that gave it is run again first; if that gives other
+bytes (it is not deterministic), what was planned on the old ones is planned anew.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
-from graph.values import Blob, ModelHandle, SavedFile, decode, encode
+from graph.values import Blob, FileRef, ModelHandle, SavedFile, decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,13 @@ def execute(
     except Stopped as error:
         stopped = error
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
+    stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
     run.let_go(run.used.values())
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
     for name, failure in delivery.failures:
-        sink.emit(OutputFailed(name, str(failure)))
+        if not isinstance(failure, Stopped):
+            sink.emit(OutputFailed(name, str(failure)))
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     sink.emit(_finished(results))
     if stopped:
@@ -126,6 +129,14 @@ class _Run:
     """By digest: what was read from the cache for the step at hand."""
     used: dict[str, ModelHandle] = field(default_factory=dict)
     """By digest: handles that a step was run with, whose weights may be in memory."""
+    over: set[Value] = field(default_factory=set)
+    """Values whose last taker is settled: those that are made again are let go of at once."""
+    again: list[Value] = field(default_factory=list)
+    """Values that were made again for the step at hand."""
+    gone: set[str] = field(default_factory=set)
+    """Steps whose values are lost and could not be made again."""
+    moved: bool = False
+    """A step that was run again gave other bytes than before."""
     keys: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -140,21 +151,34 @@ class _Run:
             self._settle(planned)
         except (Stopped, KeyboardInterrupt):
             raise
+        except _Gone as gone:
+            self.outcomes[step.name] = Off(gone.message)
+            self._finish(step, "skipped", why=gone.message)
         except BaseException as error:  # a node may call sys.exit
-            self.failures.append(Failure(step.name, error))
+            self._fail(step, error)
             self.outcomes[step.name] = Off("failed")
-            self._finish(step, "failed", why=told(error, step))
         self.fetched.clear()
-        for value in self.plan.releases.get(step.name, ()):
+        released = self.plan.releases.get(step.name, ())
+        self.over.update(released)
+        for value in (*released, *(value for value in self.again if value in self.over)):
             self._drop(value)
+        self.again.clear()
+
+    def _fail(self, step: Step, error: BaseException) -> None:
+        self.failures.append(Failure(step.name, error))
+        self._finish(step, "failed", why=told(error, step))
 
     def _settle(self, planned: Planned) -> None:
         if planned.action == "hit" and planned.ready and planned.result:
             self._hit(planned.step, planned.ready, planned.result)
-        elif planned.action == "run" and planned.ready:
+        elif planned.action == "run" and planned.ready and self._still_holds(planned.step, planned.ready):
             self._run(planned.step, planned.ready, planned.why)
         else:
             self._settle_unknown(planned.step)
+
+    def _still_holds(self, step: Step, ready: Ready) -> bool:
+        """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
+        return not self._bring(step) and not self.moved and not _reads_files(ready)
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -167,6 +191,8 @@ class _Run:
         if found:
             self.cache.touch(found.outputs)
             self._hit(step, ready, found)
+        elif self._bring(step):
+            self._settle_unknown(step)
         else:
             self._run(step, ready, why_run(step, ready, self.cache, self._latest, forced=forced))
 
@@ -200,15 +226,7 @@ class _Run:
     def _run(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.node.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        if self._bring(step):
-            ready = self._still(step, ready)
-        seconds = self._compute(step, ready)
-        self._finish(step, "run", seconds, ready=ready, why=why)
-
-    def _still(self, step: Step, ready: Ready) -> Ready:
-        """The step as it is now: an input that was made again may have come out otherwise."""
-        again = self._prepared(step)
-        return again if isinstance(again, Ready) else ready
+        self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
 
     def _compute(self, step: Step, ready: Ready) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
@@ -218,6 +236,8 @@ class _Run:
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
+        if _reads_files(ready) and self._prepared(step) != ready:
+            raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         self._keep(step, ready, _encoded(step, returned(step.node, result)), seconds)
         return seconds
 
@@ -237,9 +257,14 @@ class _Run:
     # Values
 
     def obtain(self, origin: From) -> bytes:
-        """The bytes of an output of a settled step; the step is run again if they were evicted."""
+        """The bytes of an output of a settled step; the step is run again if they were evicted.
+
+        Raises Stopped if it would have to be, and the user asked to stop; StepError where that fails.
+        """
+        self.fetched.clear()
         data = self.read(origin)
         if data is None:
+            self.stop.check()
             self._remake(self.plan.graph.steps[origin.step])
             data = self.held[origin.step, origin.output].data
         return data
@@ -268,28 +293,51 @@ class _Run:
     def _bring(self, step: Step) -> bool:
         """Make sure that every value a step takes can be read; tell whether one had to be made again.
 
-        Evicted chains may be long: this keeps a stack of its own.
+        Evicted chains may be long: this keeps a stack of its own, and of what it makes no more than is taken next.
         """
-        open_ = [step]
+        open_ = [(step, self._taken(step))]
         remade = False
         while open_:
-            lost = next((origin.step for origin in self._taken(open_[-1]) if self.read(origin) is None), None)
+            last, taken = open_[-1]
+            lost = next((origin.step for origin in taken if self.read(origin) is None), None)
             if lost:
-                open_.append(self.plan.graph.steps[lost])
+                if lost in self.gone:
+                    raise _Gone(lost)
+                need = self.plan.graph.steps[lost]
+                open_.append((need, self._taken(need)))
                 continue
-            last = open_.pop()
+            open_.pop()
             if open_:
                 self._again(last)
+                self._put_down(last)
                 remade = True
         return remade
 
     def _again(self, step: Step) -> None:
-        ready = self._prepared(step)
-        if not isinstance(ready, Ready):
-            raise StepError(f"{step.name} cannot be made again: {ready.why}")
-        why = "its result is no longer in the cache"
-        self.sink.emit(NodeStarted(step.name, step.kind, ready.placed.device if step.node.accelerated else "", why))
-        self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
+        """Run a step again. If that fails it is told as its own failure, and what takes its values is skipped."""
+        if step.name in self.gone:
+            raise _Gone(step.name)
+        before = self.outcomes[step.name]
+        try:
+            ready = self._prepared(step)
+            if not isinstance(ready, Ready):
+                raise StepError(f"{step.name} cannot be made again: {ready.why}")
+            self._run(step, ready, "its result is no longer in the cache")
+        except (Stopped, KeyboardInterrupt, _Gone):
+            raise
+        except BaseException as error:
+            self.gone.add(step.name)
+            self._fail(step, error)
+            raise _Gone(step.name) from error
+        self.moved = self.moved or self.outcomes[step.name] != before
+        self.again += [(step.name, at) for at in range(len(outputs(step.node)))]
+
+    def _put_down(self, step: Step) -> None:
+        """Keep no longer in memory what a step took that was made again, if the cache has it now."""
+        for origin in self._taken(step):
+            value = origin.step, origin.output
+            if value in self.over and value in self.held and self.cache.holds(self.held[value].digest):
+                del self.held[value]
 
     def _taken(self, step: Step) -> Iterator[From]:
         for source in (*step.inputs.values(), *step.linked.values()):
@@ -312,6 +360,17 @@ class _Run:
         for value in arguments.values():
             if isinstance(value, ModelHandle):
                 self.used[encode(value).digest] = value
+
+
+class _Gone(StepError):
+    """A value is lost, and the step that gave it failed when it was run again: told there, not here."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"{step} failed")
+
+
+def _reads_files(ready: Ready) -> bool:
+    return any(isinstance(value, FileRef) for _, value in ready.node)
 
 
 def _encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:

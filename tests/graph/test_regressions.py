@@ -166,6 +166,92 @@ def test_equal_steps_are_computed_once(lab: Lab) -> None:
     assert {"a": "run", "b": "run"} == lab.run(text, force=["a", "b"]).actions
 
 
+def test_a_value_made_again_otherwise_enters_the_keys_of_all_its_takers(lab: Lab) -> None:
+    lab.run("nodes: {dice: {use: long_dice}}")
+    lose_all_blobs(lab)
+    text = "nodes: {dice: {use: long_dice}, a: {use: trim, text: $dice}, b: {use: join, a: $dice, b: x}}"
+    planned = {part.step.name: part.key for part in lab.plan(text).steps}
+    heard = Heard()
+    lab.run(text, heard)
+    ran = {event.node: event.key for event in heard.events if isinstance(event, NodeFinished)}
+
+    assert planned["dice"] == ran["dice"]
+    assert planned["a"] != ran["a"]
+    assert planned["b"] != ran["b"]
+
+
+def test_a_file_that_changes_after_planning_is_not_remembered_as_what_it_was(lab: Lab) -> None:
+    text = "nodes: {begin: {use: say}, note: {use: open, path: note.txt}}"
+    note = lab.folder / "note.txt"
+    note.write_text("old")
+    lab.run(text, Meanwhile("begin", lambda: note.write_text("new")))
+    note.write_text("old")
+
+    assert "old" == lab.run(text).outputs["note"]
+
+
+def test_what_fails_when_made_again_is_told_as_its_own_failure_and_once(lab: Lab, broken: Callable[[], None]) -> None:
+    lab.run("nodes: {picture: {use: fragile, text: x}}")
+    lose_all_blobs(lab)
+    broken()
+    result = lab.run("""
+    nodes:
+      picture: {use: fragile, text: x}
+      one: {use: widths, image: $picture}
+      two: {use: widths, image: $picture, text: t}
+    """)
+
+    assert {"picture": "failed", "one": "skipped", "two": "skipped"} == result.actions
+    assert ["picture"] == [failure.node for failure in result.failures]
+
+
+def test_what_fails_when_an_output_is_made_again_leaves_the_others(lab: Lab, broken: Callable[[], None]) -> None:
+    text = "nodes: {picture: {use: fragile, text: x}, word: {use: say, text: w}}"
+    lab.run(text)
+    lose_all_blobs(lab)
+    (lab.folder / "out" / "lab-00001.png").unlink()
+    broken()
+    result = lab.run(text)
+
+    assert not result.ok
+    assert {"word": "w"} == result.outputs
+
+
+def test_values_made_again_for_a_long_chain_are_let_go(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from graph import execute as execution
+
+    links = "\n".join(f"      n{at}: {{use: join, a: $n{at - 1}, b: link {at}}}" for at in range(1, 40))
+    text = f"""
+    nodes:
+      n0: {{use: say, text: {"x" * 9000}}}
+{links}
+    """
+    lab.run(text)
+    lose_all_blobs(lab)
+    held: list[int] = []
+    compute = execution._Run._compute
+
+    def counted(run: execution._Run, *arguments: object) -> float:
+        seconds = compute(run, *arguments)  # type: ignore[arg-type]  # handed on as they came
+        held.append(len(run.held))
+        return seconds
+
+    monkeypatch.setattr(execution._Run, "_compute", counted)
+    lab.run(text)
+
+    assert 40 == len(held)
+    assert 2 == max(held)
+
+
+def test_a_stop_while_an_output_is_made_again_is_a_stop(lab: Lab) -> None:
+    text = "nodes: {slow: {use: slow, text: x}}"
+    lab.run(text)
+    lose_all_blobs(lab)
+
+    with pytest.raises(Stopped):
+        lab.run(text, Heard(stop_at=NodeProgress))
+
+
 def test_two_nodes_that_write_under_their_own_names_both_write(lab: Lab) -> None:
     text = "nodes: {p: {use: paint}, one: {use: write, image: $p}, two: {use: write, image: $p}}"
     lab.run(text)
@@ -182,3 +268,35 @@ def test_a_parameter_that_no_key_can_hold_fails_its_node_alone(lab: Lab) -> None
 
     assert {"a": "failed", "b": "run"} == result.actions
     assert "a key cannot hold" in str(result.failures[0].error)
+
+
+def test_many_values_lost_by_one_taker_are_made_again_in_turn(lab: Lab) -> None:
+    many = ", ".join(f"$n{at}" for at in range(300))
+    nodes = "\n".join(f"      n{at}: {{use: say, text: w{at}}}" for at in range(300))
+    text = f"""
+    params: {{who: x}}
+    nodes:
+{nodes}
+      all: {{use: join_all, texts: [{many}, $who]}}
+    outputs: {{all: $all}}
+    """
+    lab.run(text)
+    lose_all_blobs(lab)
+    heard = Heard()
+
+    assert lab.run(text, heard, who="y").outputs["all"].endswith("w299 y")
+    assert 301 == len(heard.started)
+
+
+def test_a_plan_made_before_a_value_was_lost_is_carried_out(lab: Lab) -> None:
+    text = "params: {end: '!'}\nnodes: {a: {use: long_dice}, b: {use: join, a: $a, b: $end}}"
+    lab.run(text)
+    cache = lab.open()
+    decided = plan(lab.graph(text, end="?"), cache, lab.world(cache))
+    cache.close()
+    lose_all_blobs(lab)
+    cache = lab.open()
+    results = execute(decided, cache, Heard(), lab.world(cache), keep_values=True)
+    cache.close()
+
+    assert {"a": "run", "b": "run"} == results.actions
