@@ -73,8 +73,8 @@ class Running:
 
     def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
         told = metadata(self.graph, self.step.name, image.digest, self.world.files, self.world.folder)
-        fields = {"name": self.world.workflow, "node": self.step.name, "output": self.step.name}
-        fields["seed"] = str(seed_of(self.graph))
+        names = {"name": self.world.workflow, "node": self.step.name, "output": self.step.name}
+        fields = {**names, "seed": seed_of(self.graph)}
         file = write_picture(image, self.world.folder, pattern, fields, told, format=format, quality=quality)
         return replace(file, pixels=image.digest)
 

@@ -19,7 +19,7 @@ from graph.events import SavedOutput
 from graph.node import SCALARS
 from graph.outputs import still_there, write_picture
 from graph.provenance import metadata, seed_of
-from graph.ready import Done, Outcome, World, chosen
+from graph.ready import Done, Outcome, World, chosen, picked
 from graph.sources import From
 from graph.steps import Graph, Wanted, is_picture
 from graph.values import Picture, Raster, SavedFile, decode, encode
@@ -57,10 +57,13 @@ class Courier:
                 if save:
                     saved += self._save(wanted, origin, digest)
                 if keep_values:
-                    values[wanted.name] = decode(self.obtain(origin))
+                    values[wanted.name] = self._value(origin)
             except DarkroomError as error:
                 failures.append((wanted.name, error))
         return Delivery(tuple(saved), values, tuple(failures))
+
+    def _value(self, origin: From) -> Any:
+        return picked(decode(self.obtain(origin)), origin)
 
     def _there(self, outcomes: Mapping[str, Outcome]) -> Iterator[tuple[Wanted, From, str]]:
         for wanted in self.graph.wanted:
@@ -70,24 +73,24 @@ class Courier:
             origin = chosen(wanted.source, outcomes)
             outcome = outcomes[origin.step] if origin else None
             if origin and isinstance(outcome, Done):
-                yield wanted, origin, outcome.digests[origin.output]
+                yield wanted, origin, outcome.digests[origin.output] if origin.item is None else ""
 
     def _save(self, wanted: Wanted, origin: From, digest: str) -> list[SavedOutput]:
         if is_picture(wanted.type):
             return self._save_pictures(wanted, origin, digest)
         if wanted.type in SCALARS:
-            value = decode(self.obtain(origin))
+            value = self._value(origin)
             return [SavedOutput(wanted.name, value=value)] if not isinstance(value, list) else []
         if wanted.type is SavedFile:
-            file: SavedFile = decode(self.obtain(origin))
+            file: SavedFile = self._value(origin)
             return [SavedOutput(wanted.name, as_typed(file.path), file.pixels)]
         return []
 
     def _save_pictures(self, wanted: Wanted, origin: From, digest: str) -> list[SavedOutput]:
-        kept = self._kept(wanted, digest)
+        kept = self._kept(wanted, digest) if digest else None
         if kept:
             return [kept]
-        value = decode(self.obtain(origin))
+        value = self._value(origin)
         pictures = value if isinstance(value, list) else [value]
         single = not isinstance(value, list)
         return [self._save_picture(wanted, picture, digest if single else "") for picture in pictures]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -114,7 +115,8 @@ def _files(graph: Graph, memo: Memo) -> dict[str, str]:
     for step in graph.steps.values():
         for value in dict(step.instance).values() if step.instance else ():
             if isinstance(value, FileRef):
-                files[value.written] = digest_of(value, memo)
+                with contextlib.suppress(MissingError):  # one that went away meanwhile keeps no picture back
+                    files[value.written] = digest_of(value, memo)
     return files
 
 

@@ -35,6 +35,10 @@ def _wanted_output(scope: Scope, name: str, value: Link | First) -> Wanted | Non
         if all(found):
             scope.tell("bad-reference", f"the output {name} is a param; outputs are outputs of nodes", value.place)
         return None
+    types = dict.fromkeys(type_name(part.type, part.many) for part in found if part)
+    if len(types) > 1:
+        scope.tell("wrong-type", f"the output {name} is one of {', '.join(types)}; it must be one type", value.place)
+        return None
     return Wanted(name, sources[0] if isinstance(value, Link) else Choice(sources), found[0].type)
 
 

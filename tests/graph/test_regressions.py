@@ -259,6 +259,58 @@ def test_two_nodes_that_write_under_their_own_names_both_write(lab: Lab) -> None
     assert ["one.png", "two.png"] == sorted(path.name for path in (lab.folder / "out").iterdir())
 
 
+def test_a_seed_in_the_name_of_a_file_is_a_number(lab: Lab) -> None:
+    lab.run("""
+    params: {seed: 42}
+    nodes: {p: {use: paint}, w: {use: write, image: $p, path: "s{seed:06}.png"}}
+    """)
+
+    assert (lab.folder / "out" / "s000042.png").exists()
+
+
+def test_a_source_file_that_went_away_keeps_no_picture_back(lab: Lab) -> None:
+    note = lab.folder / "note.txt"
+    note.write_text("x")
+    text = "nodes: {note: {use: open, path: note.txt}, p: {use: paint}}"
+    result = lab.run(text, Meanwhile("note", note.unlink))
+
+    assert result.ok
+    assert (lab.folder / "out" / "lab-00001.png").exists()
+
+
+def test_an_output_may_be_one_item_of_a_list(lab: Lab) -> None:
+    text = """
+    nodes: {words: {use: split, text: a b}, pair: {use: pair}}
+    outputs: {word: $words.words.1, blue: $pair.image.1}
+    """
+    result = lab.run(text)
+
+    assert "b" == result.outputs["word"]
+    assert (0, 0, 255) == result.outputs["blue"].pixels.getpixel((0, 0))
+    assert ["word", "blue"] == [output.name for output in result.saved]
+    assert ["saved", "kept"] == [output.action for output in lab.run(text).saved]
+
+
+def test_an_item_that_is_not_there_fails_its_output_alone(lab: Lab) -> None:
+    text = """
+    nodes: {words: {use: split, text: a b}}
+    outputs: {gone: $words.words.7, there: $words.words.0}
+    """
+    result = lab.run(text)
+
+    assert {"there": "a"} == result.outputs
+    assert "there are 2" in str(result.failures[0].error)
+
+
+def test_outputs_of_unlike_types_are_told(lab: Lab) -> None:
+    text = """
+    params: {painted: false}
+    nodes: {p: {use: paint, when: $painted}, t: {use: say}}
+    outputs: {it: {first: [$p, $t]}}
+    """
+    assert ["wrong-type"] == [mistake.code for mistake in lab.mistakes(text)]
+
+
 def test_booleans_inside_texts_are_written_as_yaml_has_them(lab: Lab) -> None:
     assert "true" == lab.run("nodes: {f: {use: flag}, a: {use: trim, text: ' ${f}'}}").outputs["a"]
 
