@@ -44,6 +44,7 @@ class Complaint:
     """What is wrong with the value of one parameter."""
 
     name: str
+    """Empty where a check of the node's own found that they do not go together."""
     message: str
     hint: str
 
@@ -74,8 +75,10 @@ def checked(node: type[Node], values: Mapping[str, object]) -> tuple[Node | None
     try:
         return node.model_validate(dict(values)), []
     except ValidationError as error:
-        found = {str(entry["loc"][0]): entry for entry in error.errors(include_url=False)}
-        return None, [_complaint(node, name, values[name]) for name in found if name in values]
+        errors = error.errors(include_url=False)
+        found = dict.fromkeys(str(entry["loc"][0]) for entry in errors if entry["loc"])
+        whole = [Complaint("", entry["msg"].removeprefix("Value error, "), "") for entry in errors if not entry["loc"]]
+        return None, [*(_complaint(node, name, values[name]) for name in found if name in values), *whole]
 
 
 def takes(field: FieldInfo) -> str:

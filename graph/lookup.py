@@ -12,6 +12,8 @@ from graph.registry import Registry
 from graph.sources import Constant, From, Source
 from graph.workflow import Link, Workflow
 
+_PATIENCE = 500_000
+"""Names that are looked through for hints, about; a second or so."""
 _PARAM_TYPES: dict[str, Any] = {"text": str, "path": str, "integer": int, "number": float, "boolean": bool}
 
 
@@ -36,6 +38,10 @@ class Scope:
     def tell(self, code: str, message: str, place: Place, hint: str = "", *, missing: bool = False) -> None:
         self.mistakes.append(Mistake(code, message, place, hint, missing))
 
+    def has_patience(self, names: int) -> bool:
+        """Whether to look through so many names for a hint: among very many mistakes that would take minutes."""
+        return names * len(self.mistakes) < _PATIENCE
+
 
 def resolve(scope: Scope, link: Link) -> Found | None:
     """Look a reference up; None if that is a mistake, told here or before."""
@@ -45,7 +51,8 @@ def resolve(scope: Scope, link: Link) -> Found | None:
     if link.name not in workflow.nodes:
         if link.name not in workflow.unreadable:
             names = [*workflow.params, *workflow.nodes]
-            scope.tell("unknown-reference", f'nothing is called "{link.name}"', link.place, suggest(link.name, names))
+            hint = suggest(link.name, names) if scope.has_patience(len(names)) else ""
+            scope.tell("unknown-reference", f'nothing is called "{link.name}"', link.place, hint)
         return None
     entry = workflow.nodes[link.name]
     return _output(scope, link, scope.registry[entry.kind]) if entry.kind in scope.registry else None

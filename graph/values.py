@@ -253,7 +253,10 @@ def absolute(written: str, folder: Path, what: str = "file") -> Path:
     """Make a user's path absolute, or raise MissingError where no file can have such a name."""
     if not written or "\0" in written:
         raise MissingError(f"{what} {json.dumps(written)} cannot be the name of a file", hint="Name a file.")
-    return (folder / Path(written).expanduser()).absolute()
+    try:
+        return (folder / Path(written).expanduser()).absolute()
+    except RuntimeError as error:
+        raise MissingError(f'{what} "{written:.200}" is in the home of nobody here', hint="Name a file.") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ chain of any length is wired with a stack of its own.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 
 from graph.conditions import Condition, holds, links
-from graph.errors import DarkroomError, MissingError, Mistake, WorkflowError, suggest
+from graph.errors import DarkroomError, MissingError, Mistake, Place, WorkflowError, suggest
 from graph.fields import Given, checked, fitted, scalar_of, shown
 from graph.lookup import Found, Scope, fits, resolve
 from graph.node import SCALARS, Node, Port, outputs, parameters, ports, type_name
@@ -160,8 +161,9 @@ def _parameters(
             linked[name] = found
     instance, complaints = checked(node, fixed)
     for complaint in complaints:
-        place = given[complaint.name].value.place
-        scope.tell("bad-value", f"{entry.name}.{complaint.name} {complaint.message}", place, complaint.hint)
+        place = given[complaint.name].value.place if complaint.name else entry.place
+        owner = f"{entry.name}.{complaint.name}" if complaint.name else f"{entry.name}:"
+        scope.tell("bad-value", f"{owner} {complaint.message}", place, complaint.hint)
     return fixed, linked, None if linked else instance
 
 
@@ -197,7 +199,7 @@ def _scalar(scope: Scope, value: Expression, where: str, annotation: object) -> 
     return found.source
 
 
-def _blend(scope: Scope, template: Template, where: str, annotation: object) -> Given | Source | None:
+def _blend(scope: Scope, template: Template, where: str, annotation: object) -> Given | Blend | None:
     parts: list[str | From] = []
     for part in template.parts:
         if isinstance(part, str):
@@ -242,14 +244,15 @@ def _inputs(scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, In
 def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Source | None:
     match value:
         case Literal() if port.type in SCALARS and not port.many:
-            return _constant(scope, where, port, value)
+            given = Given(value.value, value.text, value.quoted, scope.workflow.folder)
+            return _constant(scope, where, port, given, value.place)
         case Template() if port.type is str and not port.many:
             text = _blend(scope, value, where, str)
             return Constant(text.text) if isinstance(text, Given) else text
         case Literal() | Template():
             hint = "References start with a dollar: $name." if isinstance(value, Literal) else ""
-            given = shown(value.value) if isinstance(value, Literal) else "a text"
-            scope.tell("wrong-type", f"{where} takes {type_name(port.type, port.many)}, not {given}", value.place, hint)
+            got = shown(value.value) if isinstance(value, Literal) else "a text"
+            scope.tell("wrong-type", f"{where} takes {type_name(port.type, port.many)}, not {got}", value.place, hint)
         case Many() if port.many:
             single = Port(port.name, port.type)
             items = [_port_source(scope, f"{where}[{at}]", single, item) for at, item in enumerate(value.items)]
@@ -261,6 +264,10 @@ def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Sou
             )
         case First():
             options = [_linked(scope, where, port, link) for link in value.links]
+            for link, option in zip(value.links, options, strict=True):
+                if isinstance(option, Constant):
+                    what = f"{where}: {link} is a param, and {{first: ...}} takes outputs of nodes"
+                    scope.tell("bad-reference", what, link.place, "Name nodes: a param is never skipped.")
             known = tuple(option for option in options if isinstance(option, From))
             return Choice(known) if known and len(known) == len(options) else None
         case Link():
@@ -268,11 +275,14 @@ def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Sou
     return None
 
 
-def _constant(scope: Scope, where: str, port: Port, literal: Literal) -> Constant | None:
-    value = fitted(Given(literal.value, literal.text, literal.quoted, scope.workflow.folder), port.type)
+def _constant(scope: Scope, where: str, port: Port, given: Given, place: Place) -> Constant | None:
+    value = fitted(given, port.type)
+    if isinstance(value, float) and not math.isfinite(value):
+        scope.tell("bad-value", f"{where} takes a finite number, not {shown(given.value)}", place)
+        return None
     if type(value) is port.type and isinstance(value, (str, bool, int, float)):
         return Constant(value)
-    scope.tell("wrong-type", f"{where} takes {type_name(port.type)}, not {shown(literal.value)}", literal.place)
+    scope.tell("wrong-type", f"{where} takes {type_name(port.type)}, not {shown(given.value)}", place)
     return None
 
 
@@ -281,9 +291,7 @@ def _linked(scope: Scope, where: str, port: Port, link: Link) -> Source | None:
     if found is None:
         return None
     if fits(port.type, found.type) and port.many == found.many:
-        if isinstance(found.source, Constant) and port.type is float and isinstance(found.source.value, int):
-            return Constant(float(found.source.value))
-        return found.source
+        return _constant(scope, where, port, found.literal, link.place) if found.literal else found.source
     want, got = type_name(port.type, port.many), type_name(found.type, found.many)
     scope.tell(
         "wrong-type", f"{where} takes {want}, but {link} gives {got}", link.place, _bridge(scope, port, found, link)
@@ -306,7 +314,9 @@ def _bridge(scope: Scope, port: Port, found: Found, link: Link) -> str:
 
 def _offers(scope: Scope, name: str, port: Port) -> str:
     """Which outputs of the workflow would fit a port."""
-    offers = []
+    offers: list[str] = []
+    if not scope.has_patience(len(scope.workflow.nodes)):
+        return ""
     for entry in scope.workflow.nodes.values():
         if entry.kind in scope.registry:
             for at, (output, what) in enumerate(outputs(scope.registry[entry.kind]).items()):

@@ -311,8 +311,46 @@ def test_outputs_of_unlike_types_are_told(lab: Lab) -> None:
     assert ["wrong-type"] == [mistake.code for mistake in lab.mistakes(text)]
 
 
+def test_a_param_among_the_first_of_several_is_told(lab: Lab) -> None:
+    text = """
+    params: {who: x}
+    nodes: {a: {use: say}, b: {use: trim, text: {first: [$a, $who]}}}
+    """
+    assert "$who is a param" in str(lab.mistakes(text)[0])
+
+
+def test_a_text_with_references_goes_into_a_port(lab: Lab) -> None:
+    text = """
+    params: {who: you}
+    nodes:
+      words: {use: split, text: a b}
+      one: {use: trim, text: "hello ${who} "}
+      two: {use: join_all, texts: ["${words.number} words", "for ${who}"]}
+    outputs: {one: $one, two: $two}
+    """
+    assert {"one": "hello you", "two": "2 words for you"} == lab.run(text).outputs
+    assert ["wrong-type"] == [mistake.code for mistake in lab.mistakes(text.replace("trim, text", "frame, image"))][:1]
+
+
 def test_booleans_inside_texts_are_written_as_yaml_has_them(lab: Lab) -> None:
     assert "true" == lab.run("nodes: {f: {use: flag}, a: {use: trim, text: ' ${f}'}}").outputs["a"]
+
+
+@pytest.mark.parametrize("number", [".nan", ".inf", "-.inf"])
+def test_numbers_that_are_not_finite_reach_no_port(lab: Lab, number: str) -> None:
+    plain = f"nodes: {{a: {{use: half, number: {number}}}}}"
+    linked = f"""
+    params: {{n: {{type: number, default: {number}}}}}
+    nodes: {{a: {{use: half, number: $n}}}}
+    """
+    for text in (plain, linked):
+        assert "takes a finite number" in str(lab.mistakes(text)[0])
+
+
+def test_a_check_of_a_whole_node_is_told_in_its_own_words(lab: Lab) -> None:
+    assert "a: a and b must be equal" == lab.mistakes("nodes: {a: {use: even, a: 1}}")[0].message
+    linked = "nodes: {w: {use: split, text: x}, a: {use: even, a: $w.number}}"
+    assert "a: a and b must be equal" in str(lab.run(linked).failures[0].error)
 
 
 def test_a_parameter_that_no_key_can_hold_fails_its_node_alone(lab: Lab) -> None:
@@ -320,6 +358,18 @@ def test_a_parameter_that_no_key_can_hold_fails_its_node_alone(lab: Lab) -> None
 
     assert {"a": "failed", "b": "run"} == result.actions
     assert "a key cannot hold" in str(result.failures[0].error)
+
+
+def test_the_home_of_nobody_is_a_missing_file(lab: Lab) -> None:
+    found = lab.mistakes("nodes: {a: {use: open, path: ~nobody-has-this-name/x}}")
+
+    assert [True] == [mistake.missing for mistake in found]
+
+
+def test_many_mistakes_are_told_in_time_that_grows_with_their_number(lab: Lab) -> None:
+    text = "\nnodes:\n" + "\n".join(f"  n{at}: {{use: trim, text: $m{at}}}" for at in range(3000)) + "\n"
+
+    assert 3000 == len(lab.mistakes(text))
 
 
 def test_many_values_lost_by_one_taker_are_made_again_in_turn(lab: Lab) -> None:
