@@ -219,10 +219,18 @@ def watermark(request: argparse.Namespace) -> int:
     registry = darkroom.kinds()
     path = darkroom.PictureFile.find(request.picture, Path.cwd())
     picture, *_ = alone(registry["load_image"], _say, {"path": path})
-    asked = {"method": request.method, "expect": request.expect, "length": request.length}
-    given = {name: value for name, value in asked.items() if value}
-    text, found = alone(registry["read_watermark"], _say, given, image=picture)
-    print(json.dumps({"text": text, "found": found}) if request.json else text)
+    given: dict[str, object] = {"expect": request.expect}
+    given |= {"length": request.length} if request.length else {}
+    methods = [request.method] if request.method else ["dwt_dct_svd", "dwt_dct"]
+    for method in methods:
+        node = registry["read_watermark"]
+        text, found = alone(node, _say, {**given, "method": method}, image=picture)
+        if found:
+            break
+    if request.json:
+        print(json.dumps({"text": text, "found": found, "method": method}))
+    else:
+        print(text if found else "no watermark is found in this picture")
     return 0 if found else 1
 
 

@@ -127,3 +127,16 @@ def test_a_picture_without_a_mark_gives_no_text(ctx: Any) -> None:
 def test_bytes_that_are_no_text_are_shown() -> None:
     assert "a\\xff\\x00b\n😀\\" == shown(b"a\xff\x00b\n\xf0\x9f\x98\x80\\")
     assert [True, True, False, False] == [is_text(one) for one in (b"SDV2", b"\\xff", b"\xff", b"\x00")]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("text", ["Hello", "SDV2", "StableDiffusionV1", "é☃ a longer text than others"])
+def test_a_mark_of_unknown_length_is_found(ctx: Any, draw: Any, text: str, method: Any) -> None:
+    marked = Watermark(text=text, method=method).run(ctx, draw(3))
+
+    assert (text, True) == ReadWatermark(method=method).run(ctx, marked)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_where_there_is_no_mark_none_is_found(ctx: Any, draw: Any, method: Any) -> None:
+    assert not any(ReadWatermark(method=method).run(ctx, draw(number)).found for number in range(12))
