@@ -2,7 +2,7 @@
 
 FLOORS = (
     ("errors", "events", "tables", "pace", "streams", "signatures"),
-    ("values", "syntax", "report"),
+    ("values", "syntax", "report", "metadata"),
     ("outputs", "document", "node", "files"),
     ("references", "fields", "registry", "sources", "keys"),
     ("params", "conditions"),

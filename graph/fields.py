@@ -75,10 +75,8 @@ def checked(node: type[Node], values: Mapping[str, object]) -> tuple[Node | None
     try:
         return node.model_validate(dict(values)), []
     except ValidationError as error:
-        errors = error.errors(include_url=False)
-        found = dict.fromkeys(str(entry["loc"][0]) for entry in errors if entry["loc"])
-        whole = [Complaint("", entry["msg"].removeprefix("Value error, "), "") for entry in errors if not entry["loc"]]
-        return None, [*(_complaint(node, name, values[name]) for name in found if name in values), *whole]
+        told = [_complaint(node, entry, values) for entry in error.errors(include_url=False)]
+        return None, list({complaint.name: complaint for complaint in reversed(told) if complaint}.values())[::-1]
 
 
 def takes(field: FieldInfo) -> str:
@@ -98,8 +96,15 @@ def limits(field: FieldInfo) -> dict[str, Any]:
     return {name: getattr(part, name) for part in field.metadata for name in names if hasattr(part, name)}
 
 
-def _complaint(node: type[Node], name: str, value: object) -> Complaint:
-    field = node.model_fields[name]
+def _complaint(node: type[Node], entry: Any, values: Mapping[str, object]) -> Complaint | None:
+    """Say what pydantic found, in the words of a workflow. A parameter that is left out is no complaint."""
+    name = str(entry["loc"][0]) if entry["loc"] else ""
+    if entry["type"] == "value_error":  # a validator of the node's own
+        message, _, hint = str(entry["ctx"]["error"]).partition("\n")
+        return Complaint(name, message, hint.strip())
+    if name not in values:
+        return None
+    field, value = node.model_fields[name], values[name]
     return Complaint(name, f"takes {takes(field)}, not {shown(value)}", _way_out(field, value))
 
 

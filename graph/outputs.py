@@ -6,30 +6,26 @@ other, and a kill at any moment leaves no half picture and no litter.
 
 from __future__ import annotations
 
-import base64
 import datetime
 import errno
 import hashlib
-import json
 import os
 import re
 import secrets
-import zlib
 from collections.abc import Iterator, Mapping
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from graph.errors import MissingError, StepError, suggest
+from graph.errors import StepError, suggest
+from graph.metadata import exif, text_chunks
 from graph.values import Picture, SavedFile
 
 LONGEST_TEXT = 100
 """Bytes of one filled-in text (a prompt in a file name); longer ones are cut."""
 LONGEST_NAME = 240
 """Bytes of one file or folder name; file systems take 255."""
-MAX_TEXT = 16 << 20
-"""Bytes of metadata, unpacked, that are read from one file."""
 
 _FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -42,11 +38,6 @@ _SLASH = re.compile(r"[/\\]")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?", re.IGNORECASE)
 _MOST = 1_000_000
 _NOT_HERE = {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EPERM, errno.EINVAL, errno.EXDEV}
-_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-_COMMENT, _PACKED = b"ASCII\0\0\0darkroom:", b"ASCII\0\0\0darkroom-zlib:"
-_PLAIN_COMMENT = 60_000
-"""Bytes; a JPEG segment takes 65,533."""
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def write_picture(
@@ -89,6 +80,13 @@ def write_picture(
     raise StepError(f'a million names of "{pattern}" are taken', hint="Choose another pattern or folder.")
 
 
+def check_pattern(pattern: str, format: str = "") -> None:
+    """Raise StepError for a pattern under which no picture can be written, whatever the picture is."""
+    known = dict.fromkeys(("name", "node", "output"), "x") | {"seed": 1}
+    _, stem = _format(pattern, format)
+    next(_names(stem, ".png", known))
+
+
 def still_there(file: SavedFile) -> bool:
     """Whether a written file is still there with its very bytes."""
     try:
@@ -98,28 +96,6 @@ def still_there(file: SavedFile) -> bool:
             return hashlib.file_digest(stream, "sha256").hexdigest() == file.digest
     except (OSError, ValueError):
         return False
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """Read the texts inside a PNG, JPEG or WEBP file; of a PNG all, of the others what Darkroom wrote.
-
-    No pixel is decoded, and at most 16 MiB of text is unpacked. {} where there is none.
-
-    Raises MissingError if the file cannot be read or is no such picture.
-    """
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(12)
-            stream.seek(0)
-            if head.startswith(_PNG):
-                return _png_texts(stream)
-            if head.startswith(b"\xff\xd8\xff"):
-                return _exif_texts(_jpeg_exif(stream))
-            if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-                return _exif_texts(_webp_exif(stream))
-    except OSError as error:
-        raise MissingError(f'"{path}" cannot be read: {error.strerror or error}') from error
-    raise MissingError(f'"{path}" is not a PNG, JPEG or WEBP file', hint="Name a picture that Darkroom has written.")
 
 
 def _format(pattern: str, format: str) -> tuple[str, str]:
@@ -270,13 +246,13 @@ def _encoded(picture: Picture, metadata: Mapping[str, str], format: str, quality
     out = BytesIO()
     if format == "png":
         # Level 1 of zlib: docs/pictures.md has the times.
-        picture.pixels.save(out, "PNG", compress_level=1, pnginfo=_text_chunks(metadata))
+        picture.pixels.save(out, "PNG", compress_level=1, pnginfo=text_chunks(metadata))
     elif format == "jpeg":
         sampling = "4:4:4" if quality >= 90 else "4:2:0"  # the watermark is in the colours
-        picture.pixels.save(out, "JPEG", quality=quality, subsampling=sampling, exif=_exif(metadata, format))
+        picture.pixels.save(out, "JPEG", quality=quality, subsampling=sampling, exif=exif(metadata, format))
     else:
         exact = {"lossless": quality == 100, "exact": True}  # exact: colours below clear pixels stay
-        picture.pixels.save(out, "WEBP", quality=quality, exif=_exif(metadata, format), **exact)
+        picture.pixels.save(out, "WEBP", quality=quality, exif=exif(metadata, format), **exact)
     return out.getvalue()
 
 
@@ -288,113 +264,3 @@ def _check_holds(picture: Picture, format: str) -> None:
             f"{format.upper()} holds {_SIDES[format]:,} pixels a side; this is {picture.width}x{picture.height}",
             hint="Save it as PNG.",
         )
-
-
-def _text_chunks(metadata: Mapping[str, str]) -> object:
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks = PngInfo()
-    for key, text in metadata.items():
-        chunks.add_itxt(key, text.encode(errors="backslashreplace").decode())
-    return chunks
-
-
-def _exif(metadata: Mapping[str, str], format: str) -> bytes:
-    """EXIF with the texts in UserComment, packed where they are long. b"" without texts."""
-    from PIL.Image import Exif
-
-    if not metadata:
-        return b""
-    text = json.dumps(dict(metadata), separators=(",", ":")).encode()
-    packed = _PACKED + base64.b64encode(zlib.compress(text, 9))
-    comment = _COMMENT + text if len(text) <= _PLAIN_COMMENT else packed
-    if format == "jpeg" and len(comment) > _PLAIN_COMMENT + 100:
-        raise StepError(
-            f"JPEG cannot hold the {len(text):,} bytes of this workflow", hint="Save the picture as PNG or WEBP."
-        )
-    exif = Exif()
-    exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = comment
-    return exif.tobytes()
-
-
-def _exif_texts(block: bytes) -> dict[str, str]:
-    from PIL.Image import Exif
-
-    exif = Exif()
-    try:
-        exif.load(block)
-        comment = bytes(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT, b""))
-    except Exception:  # Pillow's reader of EXIF raises what it likes; damaged texts are no texts
-        return {}
-    return _comment_texts(comment)
-
-
-def _jpeg_exif(stream: BinaryIO) -> bytes:
-    stream.seek(2)
-    while len(head := stream.read(4)) == 4 and head[0] == 0xFF and head[1] != 0xDA:
-        body = stream.read(int.from_bytes(head[2:]) - 2)
-        if head[1] == 0xE1 and body.startswith(b"Exif\0\0"):
-            return body
-    return b""
-
-
-def _webp_exif(stream: BinaryIO) -> bytes:
-    stream.seek(12)
-    while len(head := stream.read(8)) == 8:
-        length = int.from_bytes(head[4:], "little")
-        if head[:4] == b"EXIF":
-            return stream.read(length) if length <= MAX_TEXT else b""
-        stream.seek(length + length % 2, os.SEEK_CUR)
-    return b""
-
-
-def _comment_texts(comment: bytes) -> dict[str, str]:
-    try:
-        if comment.startswith(_PACKED):
-            text = _unpacked(base64.b64decode(comment[len(_PACKED) :]))
-        else:
-            text = comment.removeprefix(_COMMENT) if comment.startswith(_COMMENT) else b"{}"
-        texts = json.loads(text)
-    except (ValueError, RecursionError, zlib.error):
-        return {}
-    return {str(key): value for key, value in texts.items() if isinstance(value, str)}
-
-
-def _png_texts(stream: BinaryIO) -> dict[str, str]:
-    """Source: the PNG specification (third edition), sections 5.3 and 11.3.3."""
-    texts: dict[str, str] = {}
-    left = MAX_TEXT
-    stream.seek(len(_PNG))
-    while len(head := stream.read(8)) == 8:
-        length, kind = int.from_bytes(head[:4]), head[4:]
-        if kind not in (b"tEXt", b"zTXt", b"iTXt") or length > left:
-            stream.seek(length + 4, os.SEEK_CUR)
-            continue
-        body = stream.read(length + 4)[:length]
-        key, _, rest = body.partition(b"\0")
-        text = _chunk_text(kind, rest, left)
-        left -= len(text)
-        texts.setdefault(key.decode("latin-1"), text)
-    return texts
-
-
-def _chunk_text(kind: bytes, rest: bytes, limit: int) -> str:
-    """The text of a chunk behind its key; "" where it is damaged or unpacks to more than `limit` bytes."""
-    try:
-        if kind == b"tEXt":
-            return rest.decode("latin-1")
-        if kind == b"zTXt":
-            return _unpacked(rest[1:], limit).decode("latin-1")
-        packed, (_, _, text) = rest[0], rest[2:].split(b"\0", 2)
-        return (_unpacked(text, limit) if packed else text).decode()
-    except (ValueError, IndexError, zlib.error):
-        return ""
-
-
-def _unpacked(data: bytes, limit: int = MAX_TEXT) -> bytes:
-    """Decompress, and stop at a limit. Raises ValueError where there is more."""
-    stream = zlib.decompressobj()
-    text = stream.decompress(data, limit)
-    if not stream.eof:
-        raise ValueError("cut short, or too long")
-    return text

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from graph.events import SavedOutput
-from graph.outputs import read_metadata
+from graph.metadata import read_metadata
 from graph.params import Param
 from graph.provenance import Origin, read_origin, versions
 from graph.workflow import Workflow, parse, set_values

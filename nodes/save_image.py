@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import field_validator
+
+from graph.errors import StepError
 from graph.node import Context, Field, Node
+from graph.outputs import check_pattern
 from graph.values import Picture, SavedFile
 
 Format = Literal["png", "jpeg", "webp"]
@@ -22,6 +26,15 @@ class SaveImage(Node, kind="save_image", version=1):
     path: str = Field(default="{name}-{n:05}.png", min_length=1, description="the file's name, or its pattern")
     format: Format | None = Field(default=None, description="the path's suffix tells it unless set")
     quality: int = Field(default=95, ge=1, le=100, description="of JPEG and WEBP; 100 makes WEBP lossless")
+
+    @field_validator("path")
+    @classmethod
+    def _can_be_written(cls, path: str) -> str:
+        try:
+            check_pattern(path)
+        except StepError as error:
+            raise ValueError(str(error)) from error
+        return path
 
     def run(self, ctx: Context, image: Picture) -> SavedFile:
         return ctx.save(image, self.path, format=self.format or "", quality=self.quality)

@@ -17,7 +17,8 @@ from PIL import Image
 
 from graph import outputs
 from graph.errors import MissingError, StepError
-from graph.outputs import read_metadata, still_there, write_picture
+from graph.metadata import read_metadata
+from graph.outputs import still_there, write_picture
 from graph.values import Picture, SavedFile
 
 RED = Picture(Image.new("RGB", (9, 7), "red"))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from graph.errors import MissingError
-from graph.outputs import read_metadata
+from graph.metadata import read_metadata
 from graph.provenance import CHUNK, read_origin
 from graph.rerun import compare, workflow_of
 from tests.graph.lab import Lab
