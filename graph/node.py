@@ -144,6 +144,8 @@ def outputs(node: type[Node]) -> dict[str, Output]:
         parts = typing.get_type_hints(returned)
     else:
         parts = {_noun(returned): returned}
+    if not parts:
+        raise TypeError(f"{node.kind}: a node gives at least one output")
     return {name: Output(name, *_link_type(part, f"{node.kind} -> {name}")) for name, part in parts.items()}
 
 
@@ -178,8 +180,11 @@ def _without_none(kind: Any) -> Any:
 
 
 def _link_type(kind: Any, where: str) -> tuple[Any, bool]:
-    many = typing.get_origin(kind) in (list, tuple)
-    item = typing.get_args(kind)[0] if many else kind
+    parts = typing.get_args(kind)
+    many = (typing.get_origin(kind) is list and len(parts) == 1) or (
+        typing.get_origin(kind) is tuple and parts[1:] == (...,)
+    )
+    item = parts[0] if many else kind
     if item in SCALARS or (isinstance(item, type) and issubclass(item, Value)):
         return item, many
     raise TypeError(f"{where}: {kind} cannot travel on a link")

@@ -195,7 +195,7 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
     values = dict(step.fixed)
     for name, source in step.linked.items():
         value = value_of(source, outcomes, read)
-        given = Given(value, str(value), True, Path.cwd())
+        given = Given(value, str(value), True, step.folder)
         values[name] = fitted(given, parameters(step.node)[name].type)
     node, wrong = checked(step.node, values)
     if node is None:

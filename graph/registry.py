@@ -84,7 +84,7 @@ def _checked(node: type[Node]) -> type[Node]:
         raise UsageError(f'{source(node)}: "{reserved[0]}" is a word of the language and cannot name a parameter')
     try:
         ports(node), outputs(node)
-    except (TypeError, NameError, KeyError) as error:
+    except Exception as error:  # an annotation may be any expression
         raise UsageError(
             f"{source(node)}: the node {node.kind} cannot be used: {error}",
             hint="Annotate every argument of run and its return type with value types imported from darkroom.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from graph.conditions import Condition
@@ -40,6 +41,8 @@ class Step:
     """Why it is skipped, where the file alone says so."""
     device: str | None = None
     cache: bool = True
+    folder: Path = Path()
+    """What a relative path starts from that another step gives: the workflow's folder."""
     places: Mapping[str, Place] = field(default_factory=dict)
     """Of each input, for mistakes found later."""
     origins: Mapping[str, str] = field(default_factory=dict)

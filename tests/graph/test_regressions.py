@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 from pydantic import model_validator
 
-from graph.errors import Stopped
+from graph.errors import Stopped, UsageError
 from graph.events import Event, NodeFinished, NodeProgress
 from graph.execute import execute
 from graph.node import Context, Node
 from graph.plan import plan
-from graph.registry import Registry
+from graph.registry import Registry, find_nodes
 from graph.values import Picture
 from tests.graph.lab import NODES, Heard, Lab
 
@@ -402,3 +402,30 @@ def test_a_plan_made_before_a_value_was_lost_is_carried_out(lab: Lab) -> None:
     cache.close()
 
     assert {"a": "run", "b": "run"} == results.actions
+
+
+def test_a_path_that_a_node_gives_starts_at_the_workflows_folder(lab: Lab) -> None:
+    (lab.folder / "note.txt").write_text("hello")
+
+    assert {"o": "hello"} == lab.run("nodes: {n: {use: say, text: note.txt}, o: {use: open, path: $n}}").outputs
+
+
+@pytest.mark.parametrize(
+    ("argument", "result"),
+    [("x: str", "tuple[str, int]"), ("x: str", "Nothing"), ("x: typing.List", "str"), ("x: 'typing.nope'", "str")],
+    ids=["a tuple of unlike values", "no outputs", "a list of anything", "a name that is not there"],
+)
+def test_an_annotation_that_says_nothing_is_told_with_its_file(tmp_path: Path, argument: str, result: str) -> None:
+    (tmp_path / "odd.py").write_text(f"""
+import typing
+from darkroom import Context, Node
+
+class Nothing(typing.NamedTuple):
+    pass
+
+class Odd(Node, kind="odd", version=1):
+    def run(self, ctx: Context, {argument}) -> {result}:
+        return "x"
+""")
+    with pytest.raises(UsageError, match=r"odd\.py: the node odd cannot be used"):
+        find_nodes("nodes", [tmp_path], plugins=False)
