@@ -200,6 +200,13 @@ def test_a_cache_that_vanishes_is_begun_anew(cache: Path, capsys: Capture) -> No
     assert expected == run(capsys, "sheet.yaml")[1]
 
 
+@pytest.mark.parametrize("words", [(), ("--json",), ("--quiet",)], ids=lambda words: "".join(words) or "people")
+def test_why_an_output_could_not_be_saved_is_told(cache: Path, capsys: Capture, words: tuple[str, ...]) -> None:
+    code = runner.main(["run", "sheet.yaml", "--out", "a.png/x", *words])
+
+    assert (1, True) == (code, "sheet could not be saved: cannot write" in capsys.readouterr().err)
+
+
 def _limited(file_bytes: int) -> Callable[[], None]:
     """For a child: no file may grow larger, and trying is an error, as on a full disk."""
 

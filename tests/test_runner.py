@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +77,15 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     return Shell(capsys)
 
 
+def grey(body: str, top: str = "") -> tuple[str, str, str]:
+    """Give the greyscale node another body. The words for a workflow with it."""
+    node = GREYSCALE.replace('return Picture(image.pixels.convert("L").convert("RGB"))', body)
+    Path("mine").mkdir()
+    Path("mine/grey.py").write_text(top + node)
+    Path("grey.yaml").write_text(TWO_NODES)
+    return "grey.yaml", "--nodes", str(Path("mine").absolute())
+
+
 def from_a_shell(*words: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, str(ROOT / "runner.py"), *words]
     return subprocess.run(command, input=stdin, capture_output=True, env=os.environ | settings, timeout=60, check=False)
@@ -124,6 +135,15 @@ def test_the_file_may_be_standard_input(shell: Shell) -> None:
     done = from_a_shell("-", "--quiet", stdin=WORKFLOW.encode())
 
     assert (0, b"outputs/marks-print-00001.png") == (done.returncode, done.stdout.splitlines()[0])
+
+
+def test_an_output_that_was_saved_is_told_with_its_path(shell: Shell) -> None:
+    Path("parts.yaml").write_text(
+        "darkroom: 1\nnodes:\n  photo: {use: load_image, path: a.png}\noutputs: {p: $photo, mask: $photo.mask}\n"
+    )
+    _, out, _ = shell("run", "parts.yaml")
+
+    assert [True, True] == [f"outputs/parts-{name}-00001.png" in out for name in ("p", "mask")]
 
 
 def test_out_and_cache_are_where_the_user_says(shell: Shell) -> None:
@@ -252,6 +272,15 @@ def test_the_digest_is_of_the_pixels_and_not_of_the_file(shell: Shell) -> None:
     assert Path("outputs/marks-print-00001.png").read_bytes() != Path(other["path"]).read_bytes()
 
 
+def test_what_nodes_print_does_not_spoil_json(shell: Shell) -> None:
+    body = 'print("told"); os.write(1, b"written\\n"); return image'
+    done = from_a_shell("run", *grey(body, 'import os\n\nprint("loaded")\n'), "--json")
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+
+    assert ["run_started", "node_finished", "node_finished", "run_finished"] == events
+    assert {b"loaded", b"told", b"written"} <= set(done.stderr.splitlines())
+
+
 def test_a_failed_step_is_exit_1_and_the_other_branch_goes_on(shell: Shell) -> None:
     text = WORKFLOW.replace("labels: $text", 'labels: "a|b|c"').replace("first: [$large, $signed]", "first: [$large]")
     Path("marks.yaml").write_text(text)
@@ -301,20 +330,22 @@ def test_plan_runs_nothing_and_says_why(shell: Shell) -> None:
     }
 
 
-def test_plan_shows_which_value_won(shell: Shell) -> None:
-    Path("marks.yaml").write_text(WORKFLOW + "defaults: {grid: {padding: 9}}\n")
-    _, out, _ = shell("plan", "marks.yaml", "--defaults")
-    told = {tuple(line.split()[:3]) for line in out.splitlines()}
-
-    assert {("signed", "padding", "9"), ("large", "method", '"nearest"')} <= told
-
-
 def test_why_says_what_changed_since_the_last_run(shell: Shell) -> None:
     shell("run", "marks.yaml")
 
     assert "factor was 2.0, is now 3.0" in shell("why", "marks.yaml", "large", "--set", "factor=3")[1]
     assert "cached" in shell("why", "marks.yaml", "large")[1]
     assert 2 == shell("why", "marks.yaml", "larg")[0]
+
+
+def test_why_says_to_people_what_it_says_to_programs(shell: Shell) -> None:
+    for factor in ("2", "3"):
+        shell("run", "marks.yaml", "--quiet", "--set", f"factor={factor}")
+    _, text, _ = shell("why", "marks.yaml", "large")
+    (told,) = shell.events("why", "marks.yaml", "large")
+
+    assert ("hit", ["factor"]) == (told["action"], [change["field"] for change in told["changes"]])
+    assert "factor was 3.0, is now 2.0" in text
 
 
 def test_nodes_lists_every_kind_and_explains_one(shell: Shell) -> None:
@@ -458,6 +489,54 @@ def test_a_folder_of_nodes_that_is_not_there_is_told(shell: Shell) -> None:
     assert 'nope" with nodes' in shell("check", "marks.yaml", "--nodes", "nope")[2]
 
 
+def test_a_folder_of_nodes_has_a_name(shell: Shell) -> None:
+    code, out, err = shell("nodes", "--nodes", "")
+
+    assert (2, "", True) == (code, out, "a folder with nodes has an empty name" in err)
+
+
+def test_a_relative_folder_of_nodes_is_read_where_the_user_is(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    grey("return image")
+    Path("elsewhere/mine").mkdir(parents=True)
+    assert 0 == shell("nodes", "greyscale", "--nodes", "mine")[0]
+
+    monkeypatch.chdir("elsewhere")
+    assert 2 == shell("nodes", "greyscale", "--nodes", "mine")[0]
+
+
+def test_a_parameter_cannot_be_a_word_of_the_language(shell: Shell) -> None:
+    words = grey("return image")
+    Path("mine/grey.py").write_text(GREYSCALE.replace("    def run", "    when: int = 1\n\n    def run"))
+    code, _, err = shell("check", *words)
+
+    assert 2 == code
+    assert 'grey.py: "when" is a word of the language' in err
+
+
+@pytest.mark.parametrize("text", ["import sys; sys.exit(7)", "raise SystemExit", "raise BaseException('x')"])
+def test_a_file_of_nodes_that_leaves_is_named(shell: Shell, text: str) -> None:
+    code, out, err = shell("check", *grey("return image", f"{text}\n"))
+
+    assert (2, "") == (code, out)
+    assert "grey.py:1 cannot be loaded" in err
+
+
+@pytest.mark.parametrize("body", ["raise SystemExit(5)", "raise BaseException('x')"])
+def test_a_node_that_leaves_is_a_failed_step(shell: Shell, body: str) -> None:
+    code, out, err = shell("run", *grey(body), "--json")
+
+    assert (1, "run_finished") == (code, json.loads(out.splitlines()[-1])["event"])
+    assert "grey (greyscale) failed" in err
+
+
+def test_a_node_that_gives_nothing_is_named(shell: Shell) -> None:
+    code, _, err = shell("run", *grey("return None"))
+
+    assert 1 == code
+    assert "grey (greyscale) failed: a greyscale gave NoneType" in err
+    assert "itself failed" not in err
+
+
 def test_a_node_with_a_bug_is_named_with_its_line(shell: Shell) -> None:
     Path("mine").mkdir()
     Path("mine/grey.py").write_text(GREYSCALE.replace("return Picture", "return 1 / 0 and Picture"))
@@ -493,3 +572,68 @@ def test_standard_output_may_end_early(shell: Shell) -> None:
     assert b"Traceback" not in done.stderr
     assert b"itself failed" not in done.stderr
     assert Path("outputs/marks-print-00001.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "é.yaml"),
+        ("plan", "é.yaml"),
+        ("why", "é.yaml", "photo"),
+        ("graph", "é.yaml"),
+        ("nodes",),
+        ("nodes", "watermark"),
+        ("schema",),
+    ],
+)
+def test_letters_that_standard_output_lacks_stop_nothing(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    Path("é.yaml").write_text(WORKFLOW.replace("name: marks", "name: é😀").replace('text: "007"', "text: é😀"))
+    buffer = io.BytesIO()
+    with io.TextIOWrapper(buffer, encoding="ascii") as ascii_alone:
+        monkeypatch.setattr(sys, "stdout", ascii_alone)
+        code, _, err = shell(*words)
+        said = buffer.getvalue()
+
+    assert (0, "") == (code, err)
+    assert said.isascii()
+    assert said
+
+
+@pytest.mark.parametrize(
+    ("words", "redirection", "code", "said"),
+    [
+        ("run marks.yaml", ">&-", 0, b""),
+        ("run marks.yaml", "<&-", 0, b""),
+        ("run -", "<&-", 2, b"<stdin>:1:1: there is no workflow in this file"),
+        ("check marks.yaml", ">&-", 0, b""),
+        ("check marks.yaml", ">/dev/full", 1, b"the system says: No space left on device"),
+    ],
+)
+def test_closed_and_full_streams_are_no_fault_of_darkroom(
+    shell: Shell, words: str, redirection: str, code: int, said: bytes
+) -> None:
+    command = f"{shlex.join([sys.executable, str(ROOT / 'runner.py')])} {words} {redirection}"
+    done = subprocess.run(command, shell=True, input=b"", capture_output=True, timeout=60, check=False)
+
+    assert code == done.returncode, done.stderr
+    assert said in done.stderr
+    assert b"itself failed" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_vanished_current_folder_is_told(shell: Shell) -> None:
+    python, script = shlex.quote(sys.executable), shlex.quote(str(ROOT / "runner.py"))
+    command = f"mkdir gone && cd gone && rmdir ../gone && {python} {script} check ../marks.yaml"
+    done = subprocess.run(command, shell=True, capture_output=True, timeout=60, check=False)
+
+    assert (2, b"the current folder is gone") == (done.returncode, done.stderr.splitlines()[0])
+
+
+def test_a_name_that_the_file_system_cannot_spell_is_saved_or_told(shell: Shell) -> None:
+    Path("named.yaml").write_text(WORKFLOW.replace("name: marks", "name: é"), encoding="utf-8")
+    done = from_a_shell("run", "named.yaml", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+
+    assert b"itself failed" not in done.stderr
+    assert done.returncode == 0 or b"print could not be saved" in done.stderr
