@@ -130,11 +130,21 @@ def check(workflow: Workflow, *, nodes: Sequence[str | Path] = ()) -> Graph:
     return wire(workflow, kinds(nodes))
 
 
-def plan(workflow: Workflow, *, cache: str | Path | None = None, **params: object) -> Plan:
-    """Say what a run of a workflow would do, and why. Nothing is run."""
-    session = open_session(cache=cache)
+def plan(
+    workflow: Workflow,
+    /,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    nodes: Sequence[str | Path] = (),
+    force: Collection[str] = (),
+    **params: object,
+) -> Plan:
+    """Say what a run of a workflow would do, and why. Nothing is run. The options are those of `run`."""
+    session = open_session(cache=cache, out=out or "outputs", device=device, nodes=nodes)
     try:
-        return session.plan(session.check(set_values(workflow, params)))
+        return session.plan(session.check(set_values(workflow, params)), force)
     finally:
         session.cache.close()
 

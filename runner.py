@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -130,9 +130,12 @@ def check(request: argparse.Namespace) -> int:
 
 def plan(request: argparse.Namespace) -> int:
     """Show what a run would do, and why; run nothing."""
+    from graph.errors import UsageError
     from graph.views import defaults_table, plan_json, plan_table
 
     _refuse_sweep(request)
+    if request.defaults and request.json:
+        raise UsageError("--defaults is a table for people, and --json prints none", hint="Leave one of them out.")
     with _session(request) as session:
         graph = session.check(_load(request), request.only)
         planned = session.plan(graph, request.force)
@@ -220,7 +223,7 @@ def watermark(request: argparse.Namespace) -> int:
     path = darkroom.PictureFile.find(request.picture, Path.cwd())
     picture, *_ = alone(registry["load_image"], _say, {"path": path})
     given: dict[str, object] = {"expect": request.expect}
-    given |= {"length": request.length} if request.length else {}
+    given |= {"length": request.length} if request.length is not None else {}
     methods = [request.method] if request.method else ["dwt_dct_svd", "dwt_dct"]
     for method in methods:
         node = registry["read_watermark"]
@@ -323,7 +326,8 @@ def _stoppable() -> Iterator[Stop]:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         stop.signal = number
-        _say("stopping after this step; once more stops at once")
+        with suppress(OSError):  # not print: it may be in the middle of a line
+            os.write(2, b"\nstopping after this step; once more stops at once\n")
 
     before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -18,7 +18,7 @@ FLOORS = (
     ("upkeep", "ready", "provenance"),
     ("explain", "rerun"),
     ("plan",),
-    ("context", "deliver", "failures"),
+    ("context", "deliver", "failures", "made"),
     ("execute",),
     ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words"),
 )

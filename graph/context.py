@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,8 @@ class Running:
     stop: Stop
     sink: Sink
     graph: Graph
+    files: Mapping[str, Path]
+    """Where the files and models lie that the steps before this one name, by their digests."""
 
     @property
     def device(self) -> str:
@@ -64,7 +65,7 @@ class Running:
         return digest_of(file, self.world.files)
 
     def locate(self, digest: str) -> Path:
-        found = self._places.get(digest)
+        found = self.files.get(digest)
         if found is None:
             raise MissingError(
                 f"no file of this workflow has the sha256 {digest[:12]}…", hint="Was it changed just now?"
@@ -77,13 +78,6 @@ class Running:
         fields = {**names, "seed": seed_of(self.graph)}
         file = write_picture(image, self.world.folder, pattern, fields, told, format=format, quality=quality)
         return replace(file, pixels=image.digest)
-
-    @cached_property
-    def _places(self) -> Mapping[str, Path]:
-        """Where every file and model of the workflow lies, by its digest."""
-        nodes = [step.instance for step in self.graph.steps.values() if step.instance]
-        files = [value for node in nodes for value in dict(node).values() if isinstance(value, FileRef)]
-        return {digest_of(file, self.world.files): file.path for file in files}
 
 
 @dataclass

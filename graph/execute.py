@@ -9,9 +9,10 @@ bytes (it is not deterministic), what was planned on the old ones is planned ane
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from graph.cache import Cache, Result
@@ -30,7 +31,9 @@ from graph.events import (
     Warned,
 )
 from graph.failures import Failure, told
-from graph.node import outputs, returned, type_name
+from graph.files import digest_of
+from graph.made import encoded
+from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
@@ -86,7 +89,8 @@ def execute(
         stopped = error
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
-    run.let_go(run.used.values())
+    for handle in run.used.values():
+        release(handle)
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
     for name, failure in delivery.failures:
@@ -101,8 +105,7 @@ def execute(
 
 def _results(run: _Run, delivery: Delivery, seconds: float, *, stopped: bool) -> Results:
     failures = (*run.failures, *(Failure(name, error) for name, error in delivery.failures))
-    ok = not failures and not stopped
-    return Results(ok, run.actions, delivery.saved, delivery.values, failures, seconds)
+    return Results(not failures and not stopped, run.actions, delivery.saved, delivery.values, failures, seconds)
 
 
 def _finished(results: Results) -> RunFinished:
@@ -137,6 +140,8 @@ class _Run:
     """Steps whose values are lost and could not be made again."""
     moved: bool = False
     """A step that was run again gave other bytes than before."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """By digest: where the files and models lie that the settled steps name."""
     keys: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
@@ -219,6 +224,7 @@ class _Run:
         self.actions[step.name] = action
         device, key = "", ""
         if ready:
+            self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.node.accelerated else ""
         self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))
@@ -232,13 +238,13 @@ class _Run:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
         arguments = {name: value_of(source, self.outcomes, self.read) for name, source in step.inputs.items()}
         self._note_handles(step, arguments)
-        context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph)
+        context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files)
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
         if _reads_files(ready) and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
-        self._keep(step, ready, _encoded(step, returned(step.node, result)), seconds)
+        self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
@@ -280,7 +286,7 @@ class _Run:
         digest = outcome.digests[origin.output]
         if digest not in self.fetched:
             data = self.cache.blob(digest)
-            if data is None:
+            if data is None or not _is_known(data):
                 return None
             self.fetched[digest] = data
         return self.fetched[digest]
@@ -344,17 +350,25 @@ class _Run:
             yield from takes(source, self.outcomes)
 
     def _drop(self, value: Value) -> None:
-        name, at = value
         self.held.pop(value, None)
-        outcome = self.outcomes.get(name)
-        handle = self.used.pop(outcome.digests[at], None) if isinstance(outcome, Done) else None
-        if handle:
-            self.release(handle)
+        digest = self._digest(value)
+        if digest in self.used and not any(self._digest(other) == digest for other in self._open_handles()):
+            self.release(self.used.pop(digest))
 
-    def let_go(self, handles: Iterable[ModelHandle]) -> None:
-        """Tell the owner of the weights that no step takes these any more."""
-        for handle in tuple(handles):
-            self.release(handle)
+    def _open_handles(self) -> Iterator[Value]:
+        """The handles that a step to come may take; two steps may have loaded one model."""
+        for name, outcome in self.outcomes.items():
+            count = len(outcome.digests) if isinstance(outcome, Done) else 0
+            yield from {(name, at) for at in range(count)} - self.over
+
+    def _digest(self, value: Value) -> str:
+        outcome = self.outcomes.get(value[0])
+        return outcome.digests[value[1]] if isinstance(outcome, Done) else ""
+
+    def _note_files(self, ready: Ready) -> None:
+        for _, value in ready.node:
+            if isinstance(value, FileRef):
+                self.files[digest_of(value, self.world.files)] = value.path
 
     def _note_handles(self, step: Step, arguments: Mapping[str, object]) -> None:
         for value in arguments.values():
@@ -373,27 +387,13 @@ def _reads_files(ready: Ready) -> bool:
     return any(isinstance(value, FileRef) for _, value in ready.node)
 
 
-def _encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
-    """Check what a node gave against what it declares, and give each value its bytes."""
-    declared = list(outputs(step.node).values())
-    if len(values) != len(declared):
-        raise StepError(f"a {step.kind} gave {len(values)} values, but declares {len(declared)}")
-    for value, output in zip(values, declared, strict=True):
-        is_list = isinstance(value, (list, tuple))
-        wrong = [item for item in (value if output.many and is_list else [value]) if not _is_a(item, output.type)]
-        if wrong or output.many != is_list:
-            given = f"a list with {type(wrong[0]).__name__}" if is_list and wrong else type(value).__name__
-            want = type_name(output.type, output.many)
-            raise StepError(f"a {step.kind} gave {given} as {output.name}, but declares {want}")
+def _is_known(data: bytes) -> bool:
+    """Whether bytes from the cache are a value of today: its type may have changed, or be of a plug-in that is gone."""
     try:
-        return tuple(encode(value) for value in values)
-    except (TypeError, ValueError) as error:
-        raise StepError(f"a {step.kind} gave what cannot be kept: {error}") from error
-
-
-def _is_a(value: object, kind: Any) -> bool:
-    """True and False are no whole numbers here, as in a workflow."""
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+        decode(data)
+    except ValueError:
+        return False
+    return True
 
 
 def _writes(blobs: tuple[Blob, ...]) -> bool:

@@ -33,6 +33,8 @@ def tell(action: str, folder: Path | None, request: argparse.Namespace, width: i
     Raises UsageError for a folder that is no cache, and for a size or an age that is none.
     """
     _check_options(action, request)
+    if folder == Path("none"):
+        raise UsageError("--cache none keeps nothing that could be looked after")
     warnings: list[str] = []
     report = _ACTIONS[action](_folder(folder), warnings.append, request)
     if request.json:
@@ -89,10 +91,10 @@ def _verify(folder: Path, warn: Warn, request: argparse.Namespace) -> upkeep.Ver
 
 def _gc(folder: Path, warn: Warn, request: argparse.Namespace) -> upkeep.Evicted:
     """Without a limit, those of `upkeep`; with one of the two, that one alone."""
-    if not request.max_size and not request.older_than:
+    if request.max_size is None and request.older_than is None:
         return upkeep.gc(folder, warn)
-    most = parse_size(request.max_size) if request.max_size else _NO_LIMIT
-    age = parse_age(request.older_than) if request.older_than else float(_NO_LIMIT)
+    most = parse_size(request.max_size) if request.max_size is not None else _NO_LIMIT
+    age = parse_age(request.older_than) if request.older_than is not None else float(_NO_LIMIT)
     return upkeep.gc(folder, warn, most, age)
 
 
@@ -134,7 +136,7 @@ def _folder(folder: Path | None) -> Path:
 
 def _check_options(action: str, request: argparse.Namespace) -> None:
     given = {"--max-size": request.max_size, "--older-than": request.older_than}
-    strange = next((name for name, value in given.items() if value and action != "gc"), "")
+    strange = next((name for name, value in given.items() if value is not None and action != "gc"), "")
     if strange:
         raise UsageError(f"{strange} goes with cache gc, not with cache {action}")
     if request.most < 1:
@@ -202,7 +204,7 @@ def _evicted(report: upkeep.Evicted, request: argparse.Namespace) -> str:
     lines = [f"evicted {_values(report.blobs, report.bytes)}; kept {_values(report.kept_blobs, report.kept_bytes)}"]
     if report.litter:
         lines.append(f"removed {_counted(report.litter, 'file')} that interrupted runs left")
-    if request.max_size and report.kept_bytes > parse_size(request.max_size):
+    if request.max_size is not None and report.kept_bytes > parse_size(request.max_size):
         lines.append("more than --max-size is kept: what was used lately, or since a running process began, stays")
     return "\n".join(lines)
 

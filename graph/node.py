@@ -11,6 +11,7 @@ The wiring reads `parameters`, `ports` and `outputs` of the class; nothing is de
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import types
 import typing
@@ -26,6 +27,8 @@ from graph.values import FileRef, Picture, SavedFile, Value
 __all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
 
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+LOOSE = "darkroom_nodes_"
+"""How the modules of files begin that the user names with --nodes."""
 RESERVED = frozenset({"use", "when", "each", "device", "cache", "doc", "after"})
 """Keys of a node in a workflow that can never be ports or parameters."""
 
@@ -157,6 +160,14 @@ def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
 def source(node: type[Node]) -> str:
     """The file that declares a node, for messages."""
     return inspect.getsourcefile(node) or node.__module__
+
+
+@cache
+def content(node: type[Node]) -> str:
+    """sha256 of the file of a node that is no part of a package, and so has no releases; "" for the others."""
+    if not node.__module__.startswith(LOOSE):
+        return ""
+    return hashlib.sha256(Path(source(node)).read_bytes()).hexdigest()
 
 
 def type_name(kind: Any, many: bool = False) -> str:

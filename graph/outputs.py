@@ -75,7 +75,9 @@ def write_picture(
         except (OSError, UnicodeEncodeError) as error:
             raise StepError(
                 f'cannot write "{target}": {getattr(error, "strerror", None) or error}',
-                hint="Free space there or allow writing, or choose another folder with --out.",
+                hint="Use plain letters, or a locale with UTF-8."
+                if isinstance(error, UnicodeEncodeError)
+                else "Free space there or allow writing, or choose another folder with --out.",
             ) from error
     raise StepError(f'a million names of "{pattern}" are taken', hint="Choose another pattern or folder.")
 

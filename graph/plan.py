@@ -178,7 +178,9 @@ def _files_stand(result: Result, cache: Cache) -> bool:
 def _check_names(graph: Graph, names: Collection[str]) -> None:
     for name in names:
         if name not in graph.steps:
-            raise UsageError(f'there is no node "{name}" to force', hint=suggest(name, graph.steps))
+            known = name in graph.workflow.nodes
+            what = f'the node "{name}" is not needed here' if known else f'there is no node "{name}"'
+            raise UsageError(f"{what}, so it cannot be forced", hint="" if known else suggest(name, graph.steps))
 
 
 def _ago(made: float) -> str:

@@ -18,7 +18,7 @@ from graph.errors import StepError
 from graph.fields import Given, checked, fitted
 from graph.files import Memo, digest_of
 from graph.keys import Content, key_of, recipe
-from graph.node import Node, parameters, ports
+from graph.node import Node, content, parameters, ports
 from graph.placement import Device, Placed, place
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Step, writes_files
@@ -107,12 +107,19 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
             {name: _content(getattr(node, name), world.files) for name in parameters(type(node))},
             inputs,
             placed.precision if node.accelerated else "",
-            _where(step, node, world) if writes_files(type(node)) else None,
+            _beside(step, node, world),
         )
     except TypeError as error:
         hint = "Its parameters can be texts, numbers, booleans, files, and lists and tables of these."
         raise StepError(f"{step.name}: a {step.kind} cannot be remembered: {error}", hint=hint) from error
     return Ready(node, text, key_of(text), placed)
+
+
+def _beside(step: Step, node: Node, world: World) -> dict[str, str]:
+    """What decides a result besides the node's version, parameters and inputs."""
+    beside = _where(step, node, world) if writes_files(type(node)) else {}
+    code = content(type(node))
+    return beside | {"code": code} if code else beside
 
 
 def _where(step: Step, node: Node, world: World) -> dict[str, str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 from graph.errors import UsageError
-from graph.node import RESERVED, Node, outputs, ports, source
+from graph.node import LOOSE, RESERVED, Node, outputs, ports, source
 
 ENTRY_POINTS = "darkroom.nodes"
 """The group in which an installed package names modules with nodes."""
@@ -106,7 +106,7 @@ def _of_folder(folder: Path) -> Iterator[ModuleType]:
 
 
 def _loaded(path: Path) -> ModuleType:
-    name = f"darkroom_nodes_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    name = f"{LOOSE}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)

@@ -11,6 +11,7 @@ of these bytes is the value's digest; equal values have equal bytes.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import math
 import stat
@@ -42,6 +43,8 @@ class Value:
         super().__init_subclass__(**options)
         if noun:
             cls.noun = noun
+        if "type" in inspect.get_annotations(cls):
+            raise TypeError(f'{cls.__name__}: a value cannot have a field "type", its bytes name its own type by it')
         known = _TYPES.setdefault(cls.__name__, cls)
         if known.__qualname__ != cls.__qualname__ or known.__module__ != cls.__module__:
             raise TypeError(f'two value types are called "{cls.__name__}": {known.__module__}, {cls.__module__}')

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from graph.errors import Mistake, suggest
 from graph.lookup import Scope, resolve
 from graph.node import SCALARS, outputs, type_name
-from graph.sources import Choice, From
+from graph.sources import Choice, From, origins
 from graph.steps import Step, Wanted, is_picture, writes_files
 from graph.values import SavedFile
 from graph.workflow import First, Link, Workflow
@@ -21,7 +21,12 @@ def find_wanted(scope: Scope, steps: Mapping[str, Step], only: str | None) -> tu
             scope.mistakes.append(Mistake("unknown-node", f'there is no node "{only}"', hint=hint))
         return (_sink(steps[only]),) if only in steps else ()
     if scope.workflow.outputs is None:
-        used = {need for step in steps.values() for need in step.needs}
+        used = {
+            origin.step
+            for step in steps.values()
+            for source in (*step.inputs.values(), *step.linked.values())
+            for origin in origins(source)
+        }
         return tuple(_sink(step) for name, step in steps.items() if name not in used)
     return tuple(
         want for output in scope.workflow.outputs if (want := _wanted_output(scope, output.name, output.value))

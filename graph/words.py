@@ -75,8 +75,8 @@ def _cache_option(parser: argparse.ArgumentParser) -> None:
 
 def _cache_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("ls", "size", "verify", "gc", "clear"))
-    parser.add_argument("--max-size", default="", metavar="SIZE", help="gc: down to this, e.g. 10GB")
-    parser.add_argument("--older-than", default="", metavar="AGE", help="gc: what was not used for so long, e.g. 30d")
+    parser.add_argument("--max-size", metavar="SIZE", help="gc: down to this, e.g. 10GB")
+    parser.add_argument("--older-than", metavar="AGE", help="gc: what was not used for so long, e.g. 30d")
     parser.add_argument("--most", type=int, default=50, help="ls: how many entries")
     parser.add_argument("--yes", action="store_true", help="clear: do not ask")
     _json_option(parser)
@@ -87,7 +87,7 @@ def _watermark_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("picture", metavar="PICTURE")
     parser.add_argument("--method", choices=("dwt_dct", "dwt_dct_svd"), default="")
     parser.add_argument("--expect", default="", help="the text to look for")
-    parser.add_argument("--length", type=int, default=0, help="bytes to read")
+    parser.add_argument("--length", type=int, help="bytes to read")
 
 
 def _run_words(parser: argparse.ArgumentParser) -> None:

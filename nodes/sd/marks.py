@@ -89,7 +89,7 @@ def read(picture: Picture, count: int, method: str) -> bytes:
 
     Raises StepError for a picture under 65,536 pixels and for more bytes than it has blocks for.
     """
-    _check(picture, count, f"a text of {count:,} bytes")
+    _check(picture, count, "what is to be read")
     return _counted(_all_votes(picture, method), count).content
 
 
@@ -157,7 +157,7 @@ def _check(picture: Picture, count: int, what: str) -> None:
     if count > room:
         raise StepError(
             f"{what} has {count:,} bytes, and a picture of {width}x{height} holds {room:,}",
-            hint="Shorten the text, or enlarge the picture first.",
+            hint="Ask for fewer bytes; for a longer mark the picture must be larger before it is signed.",
         )
 
 

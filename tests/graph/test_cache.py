@@ -24,7 +24,12 @@ from graph.values import Blob, Conditioning, Denoiser, Latents, Picture, SavedFi
 ROOT = Path(__file__).parents[2]
 PIXELS = Image.effect_noise((128, 128), 50).convert("RGB")
 VALUES = [
-    "text \udc80 ☂", 7, 7.5, True, None, ["a", "b"],
+    "text \udc80 ☂",
+    7,
+    7.5,
+    True,
+    None,
+    ["a", "b"],
     Picture(PIXELS),
     Latents(Tensor("F32", (1, 2), b"12345678"), (b"state",), True),
     Conditioning(Tensor("F16", (1, 5000), bytes(10_000))),
@@ -72,7 +77,10 @@ def test_what_was_just_remembered_is_known_before_it_is_committed(cache: Cache) 
 
     assert {expected.key: expected} == cache.results([expected.key, "absent"])
     assert (blob.data, True, None, False) == (
-        cache.blob(blob.digest), cache.holds(blob.digest), cache.blob("0" * 64), cache.holds("0" * 64)
+        cache.blob(blob.digest),
+        cache.holds(blob.digest),
+        cache.blob("0" * 64),
+        cache.holds("0" * 64),
     )
     assert {blob.digest} == cache.touch([blob.digest, "0" * 64])
 

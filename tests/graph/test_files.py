@@ -84,9 +84,7 @@ def test_the_names_of_several_files_matter(tmp_path: Path) -> None:
     assert before != digest_of(Folder("x", tmp_path, ("a", "c")), Memory())
 
 
-def test_a_settled_file_is_hashed_once(
-    tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_settled_file_is_hashed_once(tmp_path: Path, reads: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     ref, cache = file(tmp_path, b"weights"), Memory()
     later(monkeypatch, 3)
 

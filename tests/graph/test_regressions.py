@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -20,8 +22,8 @@ from graph.execute import execute
 from graph.node import Context, Node
 from graph.plan import plan
 from graph.registry import Registry, find_nodes
-from graph.values import Picture
-from tests.graph.lab import NODES, Heard, Lab
+from graph.values import Blob, ModelHandle, Picture
+from tests.graph.lab import NODES, REGISTRY, Heard, Lab
 
 _THROWN = itertools.count()
 BROKEN: list[str] = []
@@ -429,3 +431,62 @@ class Odd(Node, kind="odd", version=1):
 """)
     with pytest.raises(UsageError, match=r"odd\.py: the node odd cannot be used"):
         find_nodes("nodes", [tmp_path], plugins=False)
+
+
+def test_weights_stay_while_a_step_to_come_takes_an_equal_handle(lab: Lab) -> None:
+    text = """
+    nodes:
+      m1: {use: handle}
+      m2: {use: handle}
+      a: {use: borrow, model: $m1}
+      b: {use: borrow, model: $m2, text: $a}
+      c: {use: trim, text: $b}
+    outputs: {c: $c}
+    """
+    told: list[str] = []
+    cache = lab.open()
+    registry = Registry(MappingProxyType({**REGISTRY.kinds, "handle": Handle, "borrow": Borrow}))
+    decided = plan(Lab(lab.folder, registry).graph(text), cache, lab.world(cache))
+    heard = Heard()
+    execute(decided, cache, heard, lab.world(cache), release=lambda handle: told.append(",".join(heard.started)))
+    cache.close()
+
+    assert ["m1,a,b"] == told
+
+
+def test_bytes_that_are_no_value_any_more_are_made_again(lab: Lab) -> None:
+    text = "nodes: {a: {use: say, text: x}, b: {use: trim, text: $a}}"
+    lab.run("nodes: {a: {use: say, text: x}}")
+    cache = lab.open()
+    result = next(iter(cache.results(cache.latest("lab").values()).values()))
+    blob = Blob(hashlib.sha256(b"of another time").hexdigest(), b"of another time")
+    cache.remember(replace(result, outputs=(blob.digest,)), [blob])
+    cache.close()
+
+    assert "x" == lab.run(text).outputs["b"]
+
+
+def test_a_picture_that_others_only_wait_for_is_still_an_output(lab: Lab) -> None:
+    text = "nodes: {p: {use: paint}, b: {use: say, text: x, after: [$p]}}"
+
+    assert {"p", "b"} == set(lab.run(text).outputs)
+
+
+def test_a_node_that_is_not_needed_cannot_be_forced(lab: Lab) -> None:
+    text = "nodes: {a: {use: say}, b: {use: say, text: y}}\noutputs: {a: $a}"
+    with pytest.raises(UsageError, match='the node "b" is not needed here'):
+        lab.run(text, force=["b"])
+
+
+class Handle(Node, kind="handle", version=1):
+    """A model."""
+
+    def run(self, ctx: Context) -> ModelHandle:
+        return ModelHandle("digest", "unet", "toy")
+
+
+class Borrow(Node, kind="borrow", version=1):
+    """Use a model."""
+
+    def run(self, ctx: Context, model: ModelHandle, text: str = "") -> str:
+        return text + model.family

@@ -87,9 +87,7 @@ TEXT = st.text(st.characters(exclude_categories=()), min_size=1)  # lone surroga
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXT, st.floats(0, 1e9), st.binary(max_size=20_000))
-def test_anything_a_result_may_hold_survives(
-    opened: Opened, recipe: str, seconds: float, data: bytes
-) -> None:
+def test_anything_a_result_may_hold_survives(opened: Opened, recipe: str, seconds: float, data: bytes) -> None:
     kept = blob(data)
     expected = Result(result(kept, recipe).key, (kept.digest, kept.digest), recipe, seconds, 2.0)
     opened.store.write([expected], [kept], [("s", recipe, data)])

@@ -53,9 +53,7 @@ def living(folder: Path, code: str) -> Iterator[subprocess.Popen[str]]:
     program = f"{start}\nstore = Store(Path(sys.argv[1]), print)\n{code}\n"
     program += "print('ready', flush=True); sys.stdin.read()"
     arguments = [sys.executable, "-c", program, str(folder)]
-    with subprocess.Popen(
-        arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with subprocess.Popen(arguments, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         try:
@@ -73,7 +71,9 @@ def test_ls_shows_the_newest_first(tmp_path: Path) -> None:
 
     assert (2, 1) == (listing.results, len(listing.entries))
     assert ("say", len(LARGE.data), True) == (
-        listing.entries[0].kind, listing.entries[0].bytes, listing.entries[0].is_whole
+        listing.entries[0].kind,
+        listing.entries[0].bytes,
+        listing.entries[0].is_whole,
     )
 
 

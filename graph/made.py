@@ -1,0 +1,33 @@
+"""What a node gave, checked against what it declares, as bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graph.errors import StepError
+from graph.node import outputs, type_name
+from graph.steps import Step
+from graph.values import Blob, encode
+
+
+def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
+    """Check what a node gave against what it declares, and give each value its bytes. Raises StepError."""
+    declared = list(outputs(step.node).values())
+    if len(values) != len(declared):
+        raise StepError(f"a {step.kind} gave {len(values)} values, but declares {len(declared)}")
+    for value, output in zip(values, declared, strict=True):
+        is_list = isinstance(value, (list, tuple))
+        wrong = [item for item in (value if output.many and is_list else [value]) if not _is_a(item, output.type)]
+        if wrong or output.many != is_list:
+            given = f"a list with {type(wrong[0]).__name__}" if is_list and wrong else type(value).__name__
+            want = type_name(output.type, output.many)
+            raise StepError(f"a {step.kind} gave {given} as {output.name}, but declares {want}")
+    try:
+        return tuple(encode(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise StepError(f"a {step.kind} gave what cannot be kept: {error}") from error
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """True and False are no whole numbers here, as in a workflow."""
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
