@@ -31,9 +31,13 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def request(most: int = 50, max_size: str | None = None, older_than: str | None = None, yes: bool = False, json: bool = False) -> (
-    argparse.Namespace
-):  # fmt: skip
+def request(
+    most: int = 50,
+    max_size: str | None = None,
+    older_than: str | None = None,
+    yes: bool = False,
+    json: bool = False,
+) -> argparse.Namespace:
     return argparse.Namespace(most=most, max_size=max_size, older_than=older_than, yes=yes, json=json)
 
 
