@@ -15,6 +15,8 @@ from nodes.sd.headers import Entry, read_header
 from nodes.sd.tensors import DTYPES
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+FLOATS = frozenset(name for name, dtype in DTYPES.items() if dtype.is_floating_point) | {"F8_E4M3", "F8_E5M2"}
+"""The dtypes in safetensors that hold fractions."""
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What the attention of autoencoders was called until diffusers 0.18; most checkpoints of SD 1 are that old."""
 
@@ -51,21 +53,36 @@ def _empty(folder: ModelFolder, family: str, component: str) -> Any:
 
 def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
     wanted = module.state_dict()
-    found = {
-        _name(name, wanted): (path, entry)
-        for path in weight_files(folder)
-        if path.suffix == ".safetensors"
-        for name, entry in read_header(path).items()
-    }
+    found = _found(folder, wanted)
     if lacking := sorted(wanted.keys() - found.keys()):
         raise MissingError(f'the weights of "{folder.name}" lack "{lacking[0]}" ({len(lacking)} in all)')
     for name, (path, entry) in found.items():
         if name in wanted and wanted[name].shape != entry.shape:
             shapes = f"{list(entry.shape)}, but the config asks for {list(wanted[name].shape)}"
             raise MissingError(f'the weight "{name}" in "{folder.name}/{path.name}" is {shapes}')
+        if name in wanted and wanted[name].is_floating_point() != (entry.dtype in FLOATS):
+            needed = "fractions" if wanted[name].is_floating_point() else "whole numbers"
+            kinds = f"{entry.dtype}, but the model computes with {needed}"
+            raise MissingError(f'the weight "{name}" in "{folder.name}/{path.name}" is {kinds}')
     # Names that are not wanted are left over from older versions (position_ids), or from training.
     state = {name: _read(*found[name], dtype) for name in wanted}
     module.load_state_dict(state, assign=True)
+
+
+def _found(folder: Path, wanted: dict[str, torch.Tensor]) -> dict[str, tuple[Path, Entry]]:
+    """Where each weight lies, by what it is called today. Raises MissingError for one that is there twice."""
+    found: dict[str, tuple[Path, Entry]] = {}
+    for path in weight_files(folder):
+        entries = read_header(path) if path.suffix == ".safetensors" else {}
+        for old, entry in entries.items():
+            name = _name(old, wanted)
+            if name in wanted and name in found:
+                files = " and in ".join(
+                    f'"{folder.name}/{file}"' for file in dict.fromkeys((found[name][0].name, path.name))
+                )
+                raise MissingError(f'the weight "{name}" is there twice, in {files}', hint="Fetch the model again.")
+            found[name] = (path, entry)
+    return found
 
 
 def _name(name: str, wanted: dict[str, torch.Tensor]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from graph.errors import MissingError
 CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll"})
 FOREIGN = ("auto_map", "custom_pipeline", "trust_remote_code")
 """Keys of a config by which a library would import code that comes with a model."""
+ATTENTION = ("attn_implementation", "_attn_implementation")
+"""Keys by which transformers fetches and imports a kernel from the hub, unless they name its own attention."""
 LARGEST_CONFIG = 1 << 20
 """In bytes; real ones have a few thousand."""
 STEMS = ("diffusion_pytorch_model", "model")
@@ -37,8 +40,11 @@ class ModelFolder:
         """Read a JSON object. Raises MissingError naming the file, also where it asks for code to be imported."""
         path = self.path.joinpath(*name)
         try:
-            if path.stat().st_size > LARGEST_CONFIG:
-                raise ValueError(f"it has {path.stat().st_size} bytes")
+            state = path.stat()
+            if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, a device may never end
+                raise self.wrong("/".join(name), "is not a file")
+            if state.st_size > LARGEST_CONFIG:
+                raise ValueError(f"it has {state.st_size} bytes")
             tree = json.loads(path.read_text("utf-8"))
         except OSError as error:
             what = f'model "{self.path.name}" has no "{"/".join(name)}"'
@@ -50,6 +56,9 @@ class ModelFolder:
         for key in FOREIGN:
             if tree.get(key):
                 raise self.code("/".join(name), f'asks by "{key}" for code')
+        for key in ATTENTION:
+            if tree.get(key) not in (None, "eager", "sdpa"):
+                raise self.code("/".join(name), f'asks by "{key}" for code ({tree[key]!r:.80})')
         return tree
 
     def refuse_code(self) -> None:
@@ -98,10 +107,12 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
 
 def _shards(index: Path) -> list[Path]:
     parts = ModelFolder(index.parent).json(index.name).get("weight_map")
-    names = sorted(set(parts.values()) if isinstance(parts, dict) else ())
-    for name in names:
+    listed = list(parts.values()) if isinstance(parts, dict) else []
+    for name in listed:
         if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-            raise ModelFolder(index.parent).wrong(index.name, f"lists {name!r}, which is no file of weights")
+            raise ModelFolder(index.parent).wrong(index.name, f"lists {name!r:.80}, which is no file of weights")
+    names = sorted(set(listed))
+    for name in names:
         if not (index.parent / name).is_file():
             raise MissingError(f'weights "{index.parent.name}/{name}" are not there', hint=f"Listed in {index}")
     return [index.parent / name for name in names]

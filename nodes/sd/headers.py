@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,6 +16,8 @@ SIZES = {
     "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 """Bytes an element, by the dtype's name in the format."""
+MOST_SHOWN = 300
+"""Characters that a message takes over from a header."""
 LARGEST_HEADER = 100_000_000
 """In bytes; the limit of the format's own reader."""
 
@@ -47,7 +50,7 @@ def read_header(path: Path) -> dict[str, Entry]:
     except OSError as error:
         raise MissingError(f'cannot read weights "{_short(path)}": {error.strerror}') from error
     except (ValueError, RecursionError) as error:
-        reason = "its header is nested too deep" if isinstance(error, RecursionError) else str(error)
+        reason = "its header is nested too deep" if isinstance(error, RecursionError) else str(error)[:MOST_SHOWN]
         raise MissingError(
             f'"{_short(path)}" is not a good safetensors file: {reason}', hint="Fetch the file again."
         ) from error
@@ -71,7 +74,7 @@ def _length(file: BinaryIO, size: int) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = dict(pairs)
     if len(names) < len(pairs):
-        twice = next(name for name in names if sum(name == other for other, _ in pairs) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f'"{twice}" is there twice')
     return names
 
