@@ -44,14 +44,19 @@ def sheet(pictures: Sequence[Picture], columns: int | None, padding: int, labels
 def _texts(labels: str, count: int) -> list[str]:
     if not labels.strip():
         return []
-    text = labels.strip("\n")
-    texts = [part.strip() for part in (text.split("\n") if "\n" in text else text.split("|"))]
+    texts = _parted(labels.removesuffix("\n"))
+    if len(texts) != count:
+        texts = _parted(labels.strip("\n"))  # empty lines around the labels are no labels
     if len(texts) != count:
         raise StepError(
             f"there are {len(texts):,} labels for {count:,} pictures",
             hint="Write one line for each picture (it may be empty), or a | between the labels.",
         )
     return texts
+
+
+def _parted(labels: str) -> list[str]:
+    return [part.strip() for part in labels.split("\n" if "\n" in labels else "|")]
 
 
 def _mode(pictures: Sequence[Picture], labelled: bool) -> str:

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from graph.errors import MissingError
+from graph.values import Picture
+from nodes.grid import Grid
 from nodes.load_model import LoadModel, Parts
 from nodes.sd.files import TINY, ModelFile
 from nodes.sd.headers import read_header
@@ -117,6 +120,15 @@ def test_a_message_takes_over_no_more_than_a_line_of_a_header(tmp_path: Path) ->
         read_header(path)
 
     assert 500 > len(str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("labels", "same"), [("\nb", " |b"), ("a\n\n", "a| "), ("\na\nb\n\n", "a|b"), ("\na|b\n\n", "a|b")]
+)
+def test_an_empty_label_may_be_the_first_or_the_last(labels: str, same: str, ctx: Any) -> None:
+    pair = [Picture(Image.new("RGB", (32, 32))) for _ in range(2)]
+
+    assert Grid(labels=same).run(ctx, pair) == Grid(labels=labels).run(ctx, pair)
 
 
 def noise(ctx: Any, of: Parts) -> Any:
