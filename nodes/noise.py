@@ -13,7 +13,8 @@ class Noise(Node, kind="noise", version=1):
     Drawn on the CPU in fp32 whatever the device: the same seed gives the same noise on every machine.
     width, height: of the picture, in pixels; without them, the size the model was trained at.
 
-    Raises StepError for a size that the model's latents cannot have.
+    Raises StepError for a size that the model's latents cannot have; OutOfMemory for one that no device here could
+    denoise and decode, with the largest that could fit.
     """
 
     seed: int = Field(default=0, ge=0, lt=2**64, description="which noise; sample i takes seed + i")

@@ -22,7 +22,7 @@ class Sampler(Node, kind="sampler", version=1, accelerated=True):
     cfg: how strongly to follow `positive` rather than `negative`; 1 and less does without `negative`.
 
     Raises StepError where strength * steps is less than one step, where noise has a strength below 1, and where
-    the model gives values that are no numbers; Stopped, within one step, if the user asked to stop.
+    the model gives values that are no numbers; OutOfMemory; Stopped, within one step, if the user asked to stop.
     """
 
     method: Method = Field(default="dpmpp_2m", description="the sampling method; docs/samplers.md compares them")

@@ -10,26 +10,43 @@ from graph.errors import StepError
 from graph.node import Context
 from graph.values import Latents, Picture, Vae
 from nodes.sd import families
+from nodes.sd.checkpoints import compute_dtype
+from nodes.sd.folders import ModelFolder
 from nodes.sd.noise import generator, state
 from nodes.sd.residency import weights
+from nodes.sd.room import check_room
 from nodes.sd.tensors import channels_last, freeze, in_layout, thaw
 
 
 def encode_picture(ctx: Context, handle: Vae, picture: Picture, seed: int) -> Latents:
-    """Sample the latents of a picture. Raises StepError for sides that are no multiples of the VAE's factor."""
+    """Sample the latents of a picture.
+
+    Raises StepError for sides that are no multiples of the VAE's factor; OutOfMemory, before the weights are loaded,
+    for a size that can never fit.
+    """
+    family, folder = families.named(handle.family), ModelFolder(ctx.locate(handle.digest))
+    factor, area = family.factor(folder), picture.width * picture.height
+    _refuse_size(picture, factor)
+    numbers = family.floors(folder).encode * area / factor**2
+    _refuse_room(ctx, "encoding", numbers, (picture.width, picture.height), factor)
     with weights.use(handle, ctx) as vae, torch.inference_mode():
-        factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        _refuse_size(picture, factor)
         source = generator(ctx, seed)
         pixels = to_tensor(picture).to(vae.device, vae.dtype)
-        latents = vae.config.scaling_factor * vae.encode(pixels).latent_dist.sample(source)
+        latents = _finite(vae.config.scaling_factor * vae.encode(pixels).latent_dist.sample(source))
         samples = latents.float()
         return Latents(freeze(samples), (state(source),), channels_last=channels_last(samples))
 
 
 def decode_latents(ctx: Context, handle: Vae, latents: Latents) -> list[Picture]:
-    """Decode every sample by itself. Raises StepError for noise, and for latents that hold no numbers."""
-    family = families.named(handle.family)
+    """Decode every sample by itself.
+
+    Raises StepError for latents of another kind of model, and where the VAE gives values that are no numbers;
+    OutOfMemory, before the weights are loaded, for a size that can never fit.
+    """
+    family, folder = families.named(handle.family), ModelFolder(ctx.locate(handle.digest))
+    factor, (*_, rows, columns) = family.factor(folder), latents.samples.shape
+    numbers = family.floors(folder).decode * rows * columns
+    _refuse_room(ctx, "decoding", numbers, (columns * factor, rows * factor), factor)
     samples = in_layout(thaw(latents.samples), latents.channels_last)
     pictures = []
     with weights.use(handle, ctx) as vae, torch.inference_mode():
@@ -40,7 +57,7 @@ def decode_latents(ctx: Context, handle: Vae, latents: Latents) -> list[Picture]
             )
         for index in range(len(samples)):
             one = samples[index : index + 1].to(vae.device, vae.dtype)
-            pictures.append(to_picture(family.decode(vae, one)))
+            pictures.append(to_picture(_finite(family.decode(vae, one))))
             ctx.progress(index + 1, len(samples))
     return pictures
 
@@ -59,6 +76,19 @@ def to_picture(decoded: torch.Tensor) -> Picture:
     unit = (decoded * 0.5 + 0.5).clamp(0, 1)
     pixels = unit.cpu().permute(0, 2, 3, 1).float().numpy()[0]
     return Picture(Image.fromarray((pixels * 255).round().astype("uint8")))
+
+
+def _finite(made: torch.Tensor) -> torch.Tensor:
+    if not bool(made.isfinite().all()):
+        raise StepError(
+            "the VAE gave values that are no numbers",
+            hint="Try precision: fp32 in load_model; if that is so already, fetch the model again.",
+        )
+    return made
+
+
+def _refuse_room(ctx: Context, what: str, numbers: float, size: tuple[int, int], factor: int) -> None:
+    check_room(what, int(numbers) * compute_dtype("vae", ctx.precision).itemsize, ctx.device, size, factor)
 
 
 def _refuse_size(picture: Picture, factor: int) -> None:

@@ -29,6 +29,16 @@ def free_bytes(device: str) -> int:
     return _available() if kind == "cpu" else UNLIMITED
 
 
+def total_bytes(device: str) -> int:
+    """What a device has when nothing is allocated; of main memory, with swap, within the limit of a container."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    if kind == "mps":
+        return int(torch.mps.recommended_max_memory())
+    return min(_installed(), _allowed()) if kind == "cpu" else UNLIMITED
+
+
 @contextmanager
 def named_out_of_memory(device: str) -> Iterator[None]:
     """Turn torch's errors about memory into OutOfMemory, with what was asked for, what is free, what lowers it."""
@@ -43,9 +53,9 @@ def named_out_of_memory(device: str) -> Iterator[None]:
 def out_of_memory(device: str, said: str) -> OutOfMemory:
     """Name what `said`, torch's own message, asked for."""
     found = _ASKED.search(said)
-    asked = _in_words(int(float(found[1]) * _UNITS[found[2]])) if found else "more memory than there is"
+    asked = in_words(int(float(found[1]) * _UNITS[found[2]])) if found else "more memory than there is"
     free = free_bytes(device)
-    left = f", which has {_in_words(free)} free" if free < UNLIMITED else ""
+    left = f", which has {in_words(free)} free" if free < UNLIMITED else ""
     lower = "a smaller width and height"
     if torch.device(device).type != "cpu":
         lower += ", precision: fp16 in load_model, or device: cpu"
@@ -54,14 +64,34 @@ def out_of_memory(device: str, said: str) -> OutOfMemory:
 
 def _available() -> int:
     """Source: proc(5), MemAvailable: what can be had without swapping."""
+    return _told().get("MemAvailable", UNLIMITED)
+
+
+def _installed() -> int:
+    told = _told()
+    return told.get("MemTotal", UNLIMITED) + told.get("SwapTotal", 0)
+
+
+def _told() -> dict[str, int]:
+    """What Linux tells of its memory, in bytes; nothing elsewhere."""
     try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+        lines = re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    except OSError:
+        return {}
+    return {name: int(size) << 10 for name, size in lines}
+
+
+def _allowed() -> int:
+    """What the container may have. Source: the kernel's cgroup-v2, memory.max and memory.swap.max."""
+    try:
+        limits = [Path("/sys/fs/cgroup", name).read_text().strip() for name in ("memory.max", "memory.swap.max")]
     except OSError:
         return UNLIMITED
-    return int(found[1]) << 10 if found else UNLIMITED
+    return sum(map(int, limits)) if all(limit.isdecimal() for limit in limits) else UNLIMITED
 
 
-def _in_words(size: int) -> str:
+def in_words(size: int) -> str:
+    """A number of bytes in the unit that fits it."""
     for unit in ("GiB", "MiB", "KiB"):
         if size >= _UNITS[unit]:
             return f"{size / _UNITS[unit]:.1f} {unit}"

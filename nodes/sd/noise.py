@@ -10,8 +10,10 @@ import torch
 from graph.node import Context
 from graph.values import Denoiser, Latents
 from nodes.sd import families
+from nodes.sd.families import Floors
 from nodes.sd.folders import ModelFolder
 from nodes.sd.memory import named_out_of_memory
+from nodes.sd.room import check_room, roomiest
 from nodes.sd.tensors import freeze
 
 SEEDS = 2**64
@@ -22,9 +24,12 @@ TORCH_SEEDS = 2**32
 def draw_noise(ctx: Context, model: Denoiser, seed: int, width: int | None, height: int | None, count: int) -> Latents:
     """Draw noise for pictures of a size (pixels; None: the size that the model was trained at).
 
-    Raises StepError for a size that the model's latents cannot have.
+    Raises StepError for a size that the model's latents cannot have; OutOfMemory for one that no device here can
+    denoise and decode, in whatever precision.
     """
-    shape = families.named(model.family).latent_shape(ModelFolder(ctx.locate(model.digest)), width, height)
+    family, folder = families.named(model.family), ModelFolder(ctx.locate(model.digest))
+    shape = family.latent_shape(folder, width, height)
+    _refuse_size(shape, family.floors(folder), count, family.factor(folder))
     generators = [generator(ctx, (seed + index) % SEEDS) for index in range(count)]
     with named_out_of_memory("cpu"):
         return unit_noise(shape, generators)
@@ -37,6 +42,13 @@ def unit_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> L
     """
     samples = torch.cat([torch.randn((1, *shape), generator=source, dtype=torch.float32) for source in generators])
     return Latents(freeze(samples), tuple(state(source) for source in generators), is_noise=True)
+
+
+def _refuse_size(shape: tuple[int, int, int], floors: Floors, count: int, factor: int) -> None:
+    channels, rows, columns = shape
+    size, area = (columns * factor, rows * factor), rows * columns
+    check_room("noise", 8 * channels * area * count, "cpu", size, factor)  # each sample, and the batch of them
+    check_room("a picture", int(2 * max(floors.step, floors.decode) * area), roomiest(), size, factor)
 
 
 def generator(ctx: Context, seed: int) -> torch.Generator:

@@ -12,10 +12,12 @@ from graph.errors import StepError
 from graph.node import Context
 from graph.values import Conditioning, Denoiser, Latents
 from nodes.sd import families
+from nodes.sd.checkpoints import compute_dtype
 from nodes.sd.families import Family, Prompt
 from nodes.sd.folders import ModelFolder
 from nodes.sd.noise import resumed, state
 from nodes.sd.residency import weights
+from nodes.sd.room import check_room
 from nodes.sd.samplers import Schedule, schedule, takes_eta
 from nodes.sd.tensors import channels_last, freeze, in_layout, thaw
 
@@ -42,18 +44,19 @@ def sample(
 ) -> Latents:
     """Denoise each sample of a batch alone. The result carries the generators as the last step left them.
 
-    Raises StepError, Stopped.
+    Raises StepError, Stopped; OutOfMemory, before the weights are loaded, for a size that can never fit.
     """
     _refuse(latents, noise, settings)
     if settings.strength == 0:
         return latents
     if settings.eta and not takes_eta(settings.method):
         ctx.warn(f"eta makes no difference to {settings.method}")
+    family, folder = families.named(model.family), ModelFolder(ctx.locate(model.digest))
+    _refuse_size(ctx, family, folder, latents, settings)
     with weights.use(model, ctx) as denoiser, torch.inference_mode():
-        family = families.named(model.family)
         like = next(denoiser.parameters())  # a module's own .device and .dtype look through all of it
         inputs = family.prepare(denoiser, _thawed(positive, like), _thawed(negative, like), settings.cfg)
-        job = Job(ctx, family, denoiser, inputs, ModelFolder(ctx.locate(model.digest)), settings)
+        job = Job(ctx, family, denoiser, inputs, folder, settings)
         starts = _starts(latents, noise, denoiser.config.in_channels, like)
         return _joined([_sampled(job, start, latents.is_noise) for start in starts])
 
@@ -164,6 +167,14 @@ def _refuse(latents: Latents, noise: Latents | None, settings: Settings) -> None
         )
     if len((noise or latents).generators) != latents.samples.shape[0]:
         raise StepError("the latents carry no random generators", hint="Draw noise for them with a noise node.")
+
+
+def _refuse_size(ctx: Context, family: Family, folder: ModelFolder, latents: Latents, settings: Settings) -> None:
+    *_, rows, columns = latents.samples.shape
+    guided, factor = 2 if settings.cfg > 1 else 1, family.factor(folder)
+    numbers = int(family.floors(folder).step * rows * columns) * guided
+    bytes_each = compute_dtype("unet", ctx.precision).itemsize
+    check_room("sampling", numbers * bytes_each, ctx.device, (columns * factor, rows * factor), factor)
 
 
 def _finite(latents: torch.Tensor, job: Job) -> torch.Tensor:

@@ -35,6 +35,8 @@ def encode_text(ctx: Context, handle: TextEncoder, text: str, clip_skip: int) ->
     folder = ModelFolder(ctx.locate(handle.digest))
     with weights.use(handle, ctx) as encoder, torch.inference_mode():
         prompt = families.named(handle.family).encode(folder, handle.digest, encoder, text, clip_skip)
+        if not bool(prompt.embeddings.isfinite().all()):
+            raise StepError("the text encoder gave values that are no numbers", hint="Fetch the model again.")
         pooled = None if prompt.pooled is None else freeze(prompt.pooled.float())
         result = Conditioning(freeze(prompt.embeddings.float()), pooled)
     if prompt.lost:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,24 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from graph.errors import MissingError
+from graph.errors import MissingError, OutOfMemory, StepError
 from graph.values import Picture
 from nodes.grid import Grid
 from nodes.load_model import LoadModel, Parts
+from nodes.noise import Noise
+from nodes.sampler import Sampler
+from nodes.sd import memory, room
+from nodes.sd.checkpoints import load
+from nodes.sd.families.sd1 import FAMILY
 from nodes.sd.files import TINY, ModelFile
+from nodes.sd.folders import ModelFolder
 from nodes.sd.headers import read_header
+from nodes.sd.residency import weights
 from nodes.text_encode import TextEncode
 from nodes.vae_decode import VaeDecode
+from nodes.vae_encode import VaeEncode
 
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -131,7 +142,130 @@ def test_an_empty_label_may_be_the_first_or_the_last(labels: str, same: str, ctx
     assert Grid(labels=same).run(ctx, pair) == Grid(labels=labels).run(ctx, pair)
 
 
-def noise(ctx: Any, of: Parts) -> Any:
-    from nodes.noise import Noise
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("vae/config.json", "block_out_channels", []),
+        ("vae/config.json", "block_out_channels", [1] * 5000),
+        ("vae/config.json", "scaling_factor", "x"),
+        ("vae/config.json", "scaling_factor", 0.0),
+        ("unet/config.json", "sample_size", "x"),
+        ("unet/config.json", "sample_size", [1, 2, 3]),
+        ("unet/config.json", "sample_size", 10**9),
+        ("unet/config.json", "block_out_channels", ["a"]),
+    ],
+)
+def test_a_senseless_number_in_a_config_is_named_before_a_step(file: str, key: str, value: object, model: Path) -> None:
+    configure(model / file, **{key: value})
 
+    with pytest.raises(MissingError, match=f'"{file}" of model "model" has .*"{key}"'):
+        ModelFile.find(str(model), model)
+
+
+def test_a_vae_that_gives_no_numbers_is_no_black_picture(model: Path, ctx: Any) -> None:
+    reweigh(model / VAE, lambda weights: weights["decoder.conv_out.weight"].fill_(float("nan")))
+    of = parts(model, ctx)
+
+    with pytest.raises(StepError, match="the VAE gave values that are no numbers"):
+        VaeDecode().run(ctx, of.vae, noise(ctx, of))
+
+
+def test_a_text_encoder_that_gives_no_numbers_is_named(model: Path, ctx: Any) -> None:
+    def spoil(weights: dict[str, Any]) -> None:
+        next(weight for name, weight in weights.items() if name.endswith("final_layer_norm.weight")).fill_(float("nan"))
+
+    reweigh(model / TEXT, spoil)
+
+    with pytest.raises(StepError, match="the text encoder gave values that are no numbers"):
+        TextEncode(text="a circle").run(ctx, parts(model, ctx).text_encoder)
+
+
+@pytest.fixture
+def tight(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Gives every device so many bytes."""
+    return lambda size: monkeypatch.setattr(room, "total_bytes", lambda device: size)
+
+
+def test_noise_for_a_picture_that_fits_nowhere_is_refused_before_it_is_drawn(
+    model: Path, ctx: Any, tight: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = parts(model, ctx)
+    monkeypatch.setattr(torch, "randn", None)
+    tight(1 << 30)
+
+    with pytest.raises(
+        OutOfMemory, match=r"16384 x 8192 pixels takes at least [\d.]+ GiB, and cpu has 1\.0 GiB"
+    ) as caught:
+        Noise(width=16384, height=8192).run(ctx, of.model)
+
+    found = re.search(r"could fit is (\d+) x (\d+)\.", caught.value.hint)
+    assert found
+    monkeypatch.undo()
+    tight(1 << 30)
+    assert Noise(width=int(found[1]), height=int(found[2])).run(ctx, of.model).is_noise
+
+
+def test_every_step_with_weights_refuses_what_cannot_fit_before_they_are_loaded(
+    model: Path, ctx: Any, tight: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of = parts(model, ctx)
+    prompt, start = TextEncode(text="").run(ctx, of.text_encoder), noise(ctx, of)
+    monkeypatch.setattr(weights, "use", None)
+    tight(1 << 10)
+
+    with pytest.raises(OutOfMemory, match=r"sampling of 64 x 64 pixels takes at least .* and cpu has 1\.0 KiB in all"):
+        Sampler(steps=1).run(ctx, of.model, prompt, prompt, start)
+    with pytest.raises(OutOfMemory, match="decoding of 64 x 64 pixels"):
+        VaeDecode().run(ctx, of.vae, start)
+    with pytest.raises(OutOfMemory, match="encoding of 64 x 64 pixels"):
+        VaeEncode().run(ctx, of.vae, Picture(Image.new("RGB", (64, 64))))
+
+
+def test_main_memory_has_a_total() -> None:
+    assert memory.total_bytes("cpu") >= memory.free_bytes("cpu") // 2 > 0
+
+
+@pytest.mark.parametrize("step", ["step", "encode", "decode"])
+def test_a_floor_is_not_over_what_is_really_held(step: str, model: Path, ctx: Any) -> None:
+    """Tensors alive at one time, by the storages that operations give and that are not yet collected."""
+    folder = ModelFolder(model)
+    floor = getattr(FAMILY.floors(folder), step) * 16 * 16
+    name, inputs = {
+        "step": ("unet", (torch.zeros(1, 4, 16, 16), 1, torch.zeros(1, 77, 96))),
+        "encode": ("vae", (torch.zeros(1, 3, 128, 128),)),
+        "decode": ("vae", (torch.zeros(1, 4, 16, 16),)),
+    }[step]
+    module: Any = load(folder, "sd1", name, torch.float32)
+    run = module if step == "step" else getattr(module, step)
+
+    with Alive() as alive, torch.inference_mode():
+        run(*inputs)
+
+    assert floor <= alive.most / 4 <= 6 * floor
+
+
+class Alive(TorchDispatchMode):
+    """Counts the bytes of results that are held at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now, self.most, self.seen = 0, 0, set[int]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in [result] if isinstance(result, torch.Tensor) else []:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self.seen:
+                self.seen.add(storage._cdata)
+                self.now += storage.nbytes()
+                self.most = max(self.most, self.now)
+                weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+        return result
+
+    def _gone(self, which: int, size: int) -> None:
+        self.seen.discard(which)
+        self.now -= size
+
+
+def noise(ctx: Any, of: Parts) -> Any:
     return Noise(width=64, height=64).run(ctx, of.model)

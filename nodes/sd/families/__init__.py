@@ -38,6 +38,15 @@ class Prompt(NamedTuple):
     """The words that did not fit in."""
 
 
+class Floors(NamedTuple):
+    """What must be in memory at one time, whatever computes it: numbers (2 or 4 bytes each) a pixel of the latents."""
+
+    step: float
+    """To denoise one sample, without guidance; with it, twice as much."""
+    encode: float
+    decode: float
+
+
 class Family(Protocol):
     """One way of building a diffusion model. `Inputs` of `prepare` are the family's own affair."""
 
@@ -61,6 +70,12 @@ class Family(Protocol):
 
     def latent_shape(self, folder: ModelFolder, width: int | None, height: int | None) -> tuple[int, int, int]:
         """Channels, rows and columns for a picture of this size (pixels); None means the size trained at."""
+
+    def factor(self, folder: ModelFolder) -> int:
+        """How many pixels of a picture, along a side, are one of the latents."""
+
+    def floors(self, folder: ModelFolder) -> Floors:
+        """The least that a model takes, from its configs."""
 
     def prepare(self, denoiser: Module, positive: Prompt, negative: Prompt, cfg: float) -> Any:
         """Make once what every step needs besides latents and time."""
