@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from graph.errors import StepError
+from graph.errors import OutOfMemory, StepError
 from graph.node import Context
 from graph.values import Conditioning, Denoiser, Latents
 from nodes.sd import families
@@ -172,9 +172,14 @@ def _refuse(latents: Latents, noise: Latents | None, settings: Settings) -> None
 def _refuse_size(ctx: Context, family: Family, folder: ModelFolder, latents: Latents, settings: Settings) -> None:
     *_, rows, columns = latents.samples.shape
     guided, factor = 2 if settings.cfg > 1 else 1, family.factor(folder)
-    numbers = int(family.floors(folder).step * rows * columns) * guided
-    bytes_each = compute_dtype("unet", ctx.precision).itemsize
-    check_room("sampling", numbers * bytes_each, ctx.device, (columns * factor, rows * factor), factor)
+    size, floors = (columns * factor, rows * factor), family.floors(folder)
+    step = int(floors.step * rows * columns) * guided * compute_dtype("unet", ctx.precision).itemsize
+    check_room("sampling", step, ctx.device, size, factor)
+    try:
+        picture = int(floors.decode * rows * columns) * compute_dtype("vae", ctx.precision).itemsize
+        check_room("decoding", picture, ctx.device, size, factor)
+    except OutOfMemory as error:  # no refusal: latents may be decoded elsewhere, or not at all
+        ctx.warn(f"{error.message}. {error.hint}")
 
 
 def _finite(latents: torch.Tensor, job: Job) -> torch.Tensor:

@@ -221,6 +221,23 @@ def test_every_step_with_weights_refuses_what_cannot_fit_before_they_are_loaded(
         VaeEncode().run(ctx, of.vae, Picture(Image.new("RGB", (64, 64))))
 
 
+def test_a_picture_that_cannot_be_decoded_here_is_told_before_it_is_sampled(
+    model: Path, ctx: Any, tight: Callable[[int], None]
+) -> None:
+    of = parts(model, ctx)
+    prompt, start, floors = (
+        TextEncode(text="").run(ctx, of.text_encoder),
+        noise(ctx, of),
+        FAMILY.floors(ModelFolder(model)),
+    )
+    assert 2 * floors.step < floors.decode
+    tight(int(4 * (floors.decode - 1) * 8 * 8))
+
+    Sampler(steps=1).run(ctx, of.model, prompt, prompt, start)
+
+    assert ["decoding of 64 x 64 pixels takes at least"] == [said[:41] for said in ctx.warnings]
+
+
 def test_main_memory_has_a_total() -> None:
     assert memory.total_bytes("cpu") >= memory.free_bytes("cpu") // 2 > 0
 
