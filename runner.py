@@ -124,8 +124,13 @@ def check(request: argparse.Namespace) -> int:
         print(json.dumps({"ok": True, "errors": [], "warnings": warnings}, ensure_ascii=False))
     else:
         _warn(graph)
-        print(f"{request.file}: {len(graph.steps)} nodes, nothing wrong")
+        warned = f"warnings: {len(graph.warnings)}" if graph.warnings else "nothing wrong"
+        print(f"{request.file}: {_counted(len(graph.steps), 'node')}, {warned}")
     return 0
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def plan(request: argparse.Namespace) -> int:
@@ -158,6 +163,8 @@ def why(request: argparse.Namespace) -> int:
         graph = session.check(_load(request))
         planned = {part.step.name: part for part in session.plan(graph).steps}
         if request.node not in planned:
+            if request.node in graph.workflow.nodes:
+                raise UsageError(f'the node "{request.node}" is not run: no output needs it')
             raise UsageError(f'there is no node "{request.node}"', hint=suggest(request.node, planned))
         part = planned[request.node]
         latest = session.cache.latest(graph.workflow.name)
@@ -168,7 +175,7 @@ def why(request: argparse.Namespace) -> int:
         print(json.dumps({"node": request.node, "action": part.action, "why": part.why, "changes": told}))
         return 0
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.made)) if last else "ever"
-    print(why_text(request.node, part, found, f"the run of {since}"))
+    print(why_text(planned, request.node, found, f"the run of {since}"))
     return 0
 
 
@@ -250,9 +257,19 @@ def doctor(request: argparse.Namespace) -> int:
 
 
 def _load(request: argparse.Namespace) -> Workflow:
+    from graph.rerun import workflow_of
     from graph.workflow import load, set_params
 
-    return set_params(load(request.file), _settings(request), Path.cwd())
+    workflow = workflow_of(Path(request.file))[0] if _is_picture(request.file) else load(request.file)
+    return _drawn(set_params(workflow, _settings(request), Path.cwd()), request)
+
+
+def _drawn(workflow: Workflow, request: argparse.Namespace) -> Workflow:
+    """Tell the numbers that were drawn, so that they can be asked for again."""
+    for name, text in _settings(request).items():
+        if text == "random" and workflow.params[name].type == "integer":
+            _say(f"{name} is {workflow.params[name].value.value}")
+    return workflow
 
 
 def _settings(request: argparse.Namespace) -> dict[str, str]:
@@ -289,7 +306,7 @@ def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
     from graph.workflow import set_params
 
     workflow, origin = workflow_of(Path(request.file))
-    changed = set_params(workflow, _settings(request), Path.cwd())
+    changed = _drawn(set_params(workflow, _settings(request), Path.cwd()), request)
 
     def note(saved: Sequence[SavedOutput], computed: bool) -> None:
         _say(compare(Path(request.file), origin, saved, changed=bool(request.set), computed=computed))

@@ -258,7 +258,7 @@ class _Composer:
         """Warn where a comment looks like the rest of a text: a prompt with "#1" in it."""
         end = event.end_mark
         rest = self._lines[end.line][end.column :]
-        if not isinstance(scalar.value, str) or not (comment := re.match(r"[ \t]+#", rest)):
+        if not (isinstance(scalar.value, str) or not scalar.text) or not (comment := re.match(r"[ \t]+#", rest)):
             return
         self._cut = self._at(end.line, end.column + comment.end() - 1)
         meant_as_comment = len(comment[0]) > 2 or " " not in scalar.text

@@ -131,6 +131,8 @@ def ports(node: type[Node]) -> dict[str, Port]:
     signature = inspect.signature(_run(node))
     hints = typing.get_type_hints(_run(node))
     found = {}
+    if list(signature.parameters)[1:2] != ["ctx"]:
+        raise TypeError(f"{node.kind}: the first argument of run must be ctx: Context, used or not")
     for name, argument in list(signature.parameters.items())[2:]:
         if name in RESERVED or name in node.model_fields:
             raise TypeError(f'{node.kind}: "{name}" cannot be a port, it is a reserved word or a parameter')

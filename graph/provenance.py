@@ -28,6 +28,8 @@ class Origin:
 
     workflow: str
     """The text of the workflow file."""
+    name: str
+    """The name of the workflow: names files, and is the key of what ran last."""
     file: str
     """The name of the workflow file."""
     folder: str
@@ -73,7 +75,7 @@ def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
                 f"{picture} was made by another version of Darkroom (format {told['format']})", hint=hint
             )
         text, params, files = told["workflow"], told["params"], told["files"]
-        names = (told["file"], told["folder"], told["output"], told["digest"])
+        names = (told["name"], told["file"], told["folder"], told["output"], told["digest"])
         shapes = isinstance(text, str) and isinstance(params, dict) and isinstance(files, dict)
         if not shapes or not all(isinstance(name, str) for name in names):
             raise ValueError(picture)
@@ -82,8 +84,8 @@ def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
             f"{picture} does not hold a workflow that Darkroom wrote",
             hint="Only pictures that Darkroom saved, and that no other program re-saved, can be run again.",
         ) from error
-    file, folder, output, digest = names
-    return Origin(text, file, folder, params, output, digest, files, told.get("versions", {}))
+    name, file, folder, output, digest = names
+    return Origin(text, name, file, folder, params, output, digest, files, told.get("versions", {}))
 
 
 def versions() -> dict[str, str]:
@@ -97,13 +99,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def seed_of(graph: Graph) -> int | str:
-    """The seed of a run, for file names: the param "seed", or that of the first node which has one; else empty."""
+def seed_of(graph: Graph) -> int | None:
+    """The seed of a run, for file names: the param "seed", or that of the first node which has one."""
     param = graph.workflow.params.get("seed")
     if param and isinstance(param.value.value, int):
         return param.value.value
     seeds = [getattr(step.instance, "seed", None) for step in graph.steps.values() if step.instance]
-    return next((seed for seed in seeds if isinstance(seed, int)), "")
+    return next((seed for seed in seeds if isinstance(seed, int)), None)
 
 
 def _parameters(node: Any) -> dict[str, Any]:

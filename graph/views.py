@@ -10,6 +10,7 @@ from typing import Any
 from graph.errors import Mistake
 from graph.explain import Change, words
 from graph.node import parameters
+from graph.order import ancestors
 from graph.plan import Plan, Planned
 from graph.steps import Graph
 from graph.tables import render
@@ -23,7 +24,7 @@ def plan_table(plan: Plan, width: int | None, colour: bool) -> str:
     counts = Counter(part.action for part in plan.steps)
     told = ", ".join(f"{count} {action}" for action, count in counts.items())
     reasons = dict.fromkeys(
-        f"{part.ready.placed.device} in {part.ready.placed.precision}: {part.ready.placed.why}"
+        f"{part.ready.placed.device}: {part.ready.placed.why}"
         for part in plan.steps
         if part.ready and part.step.node.accelerated
     )
@@ -48,16 +49,26 @@ def defaults_table(graph: Graph, width: int | None, colour: bool) -> str:
     return render(rows, ("node", "parameter", "value", "set by"), width, colour)
 
 
-def why_text(node: str, planned: Planned, found: Sequence[Change] | None, since: str) -> str:
-    """Say why a node would run, or why not."""
+def why_text(plan: Mapping[str, Planned], node: str, found: Sequence[Change] | None, since: str) -> str:
+    """Say why a node would run, or why not. `plan` is by node; `found` is what changed since it ran last."""
+    planned = plan[node]
+    changed = [f"  {change}" for change in found or ()]
     if planned.action == "hit":
-        lines = [f"{node} is cached: {planned.why}"]
-        lines += [f"  unlike {since}:"] if found else []
-        return "\n".join([*lines, *(f"  {change}" for change in found or ())])
-    if planned.action in ("skipped", "unknown") or found is None or not found:
-        return f"{node}: {planned.action}; {planned.why}"
-    lines = [f"{node} runs, because since {since}:"]
-    return "\n".join([*lines, *(f"  {change}" for change in found)])
+        return "\n".join([f"{node} is cached: {planned.why}", *([f"  unlike {since}:", *changed] if changed else [])])
+    if planned.action == "unknown":
+        return "\n".join([f"{node} {planned.why}", *_first_causes(plan, node)])
+    if planned.action == "skipped" or not changed:
+        return f"{node} {'is skipped' if planned.action == 'skipped' else 'runs'}: {planned.why}"
+    return "\n".join([f"{node} runs, because since {since}:", *changed])
+
+
+def _first_causes(plan: Mapping[str, Planned], node: str) -> list[str]:
+    """What a node that waits is waiting for in the end: the steps before it that are sure to run, and why."""
+    needs = {name: list(planned.step.needs) for name, planned in plan.items()}
+    before = ancestors(needs, [node])
+    return [
+        f"  {name} runs: {planned.why}" for name, planned in plan.items() if name in before and planned.action == "run"
+    ]
 
 
 def mistakes_json(file: str, mistakes: Iterable[Mistake]) -> list[dict[str, Any]]:

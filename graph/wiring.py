@@ -72,7 +72,8 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
     if entry.kind not in scope.registry:
         if entry.kind:
             hint = suggest(entry.kind, scope.registry.kinds)
-            scope.tell("unknown-kind", f'there is no kind of node "{entry.kind}"', entry.kind_place, hint)
+            own = "" if hint.startswith("Did") else " A node of your own? Give its folder with --nodes."
+            scope.tell("unknown-kind", f'there is no kind of node "{entry.kind}"', entry.kind_place, hint + own)
         return None
     node = scope.registry[entry.kind]
     given = {**scope.workflow.defaults.get(entry.kind, {}), **entry.inputs}
@@ -238,7 +239,7 @@ def _inputs(scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, In
                 inputs[name] = source
         elif port.required and not _meant(name, entry, node):
             what = f'{entry.name}: a {node.kind} needs "{name}" ({type_name(port.type, port.many)})'
-            scope.tell("missing-port", what, entry.place, _offers(scope, name, port))
+            scope.tell("missing-port", what, entry.place, _offers(scope, name, port, entry.name))
     return inputs
 
 
@@ -313,13 +314,13 @@ def _bridge(scope: Scope, port: Port, found: Found, link: Link) -> str:
     return _offers(scope, port.name, port)
 
 
-def _offers(scope: Scope, name: str, port: Port) -> str:
+def _offers(scope: Scope, name: str, port: Port, asker: str = "") -> str:
     """Which outputs of the workflow would fit a port."""
     offers: list[str] = []
     if not scope.has_patience(len(scope.workflow.nodes)):
         return ""
     for entry in scope.workflow.nodes.values():
-        if entry.kind in scope.registry:
+        if entry.kind in scope.registry and entry.name != asker:
             for at, (output, what) in enumerate(outputs(scope.registry[entry.kind]).items()):
                 if fits(port.type, what.type) and what.many == port.many:
                     offers.append(f"${entry.name}" + (f".{output}" if at else ""))

@@ -26,11 +26,18 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in the words of the other errors."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(message, hint=f"{self.prog} --help tells more.")
+        hint = f"{self.prog} --help tells more."
+        if message.startswith("unrecognized arguments"):
+            hint = f"A param takes --set name=value; options stand behind the command. {hint}"
+        raise UsageError(message, hint=hint)
 
 
 def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
-    parser = _Parser(prog="darkroom", description="Turn a YAML workflow into pictures; compute nothing twice.")
+    parser = _Parser(
+        prog="darkroom",
+        description="Turn a YAML workflow into pictures; compute nothing twice.",
+        epilog="`darkroom FILE` is short for `darkroom run FILE`. Begin with: darkroom run workflows/txt2img.yaml",
+    )
     parser.add_argument("--version", action="version", version=f"darkroom {_version()}")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for command in commands:
@@ -130,6 +137,8 @@ def _with_command(words: list[str]) -> list[str]:
     first = words[0] if words else "--help"
     if first in OPTIONS or first in ("-h", "--help", "--version"):
         return words or ["--help"]
+    if first == "help":
+        return [*words[1:2], "--help"]
     if first == "-" or "." in first or "/" in first or first.startswith("--") or Path(first).exists():
         return ["run", *words]
     raise UsageError(f'there is no command, and no file, "{first}"', hint=suggest(first, OPTIONS))

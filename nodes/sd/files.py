@@ -16,6 +16,7 @@ from nodes.sd.headers import read_header
 TINY = "builtin:tiny"
 SEARCH_PATH = "DARKROOM_MODELS"
 """The environment variable that lists folders of models, separated as PATH is."""
+NOTHING_FETCHED = "Darkroom downloads nothing: name a diffusers folder."
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
              "added_tokens.json")  # fmt: skip
@@ -96,7 +97,7 @@ def _located(written: str, folder: Path) -> Path:
             return place
     near = suggest(written, [path.name for root in roots if root.is_dir() for path in root.iterdir()])
     looked = ", ".join(dict.fromkeys(map(str, places)))
-    raise MissingError(f'model "{written}" is not there', hint=f"{near} Looked for {looked}".strip())
+    raise MissingError(f'model "{written}" is not there', hint=f"{near} {NOTHING_FETCHED} Looked for {looked}.".strip())
 
 
 def _builtin(written: str) -> Path:

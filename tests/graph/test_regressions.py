@@ -22,7 +22,9 @@ from graph.execute import execute
 from graph.node import Context, Node
 from graph.plan import plan
 from graph.registry import Registry, find_nodes
+from graph.rerun import workflow_of
 from graph.values import Blob, ModelHandle, Picture
+from graph.views import why_text
 from tests.graph.lab import NODES, REGISTRY, Heard, Lab
 
 _THROWN = itertools.count()
@@ -490,3 +492,27 @@ class Borrow(Node, kind="borrow", version=1):
 
     def run(self, ctx: Context, model: ModelHandle, text: str = "") -> str:
         return text + model.family
+
+
+def test_a_picture_run_again_keeps_the_name_of_its_workflow(lab: Lab) -> None:
+    lab.run("nodes: {a: {use: paint}}")
+    workflow, _ = workflow_of(lab.folder / "out" / "lab-00001.png")
+
+    assert "lab" == workflow.name
+
+
+def test_why_of_a_node_that_waits_names_the_first_cause(lab: Lab) -> None:
+    text = "params: {w: x}\nnodes: {a: {use: say, text: $w}, b: {use: trim, text: $a}, c: {use: trim, text: $b}}"
+    lab.run(text)
+    steps = {part.step.name: part for part in lab.plan(text, w="y").steps}
+
+    assert 'c waits for b\n  a runs: text was "x", is now "y"' == why_text(steps, "c", None, "then")
+
+
+def test_a_node_without_ctx_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "odd.py").write_text(
+        "from darkroom import Node, Picture\n\n\nclass Odd(Node, kind='odd', version=1):\n"
+        "    def run(self, image: Picture) -> Picture:\n        return image\n"
+    )
+    with pytest.raises(UsageError, match="the first argument of run must be ctx: Context"):
+        find_nodes("nodes", [tmp_path], plugins=False)
