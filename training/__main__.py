@@ -1,4 +1,8 @@
-"""Train the embedded model: `python -m training` runs all stages, `python -m training STAGE` one."""
+"""Train the built-in model: `python -m training` runs all stages, `python -m training STAGE` one.
+
+Work files, checkpoints among them, go to build/tiny (2.2 GB). A run that was stopped goes on where its last
+checkpoint was, at most two minutes back; to begin anew, delete the folder. The model goes to nodes/sd/tiny.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ _TIME_PHRASES: Mapping[str, str] = {
     "night": "{} at night",
     "cloudy": "{} under a cloudy sky",
 }
-NEGATIVES = ("red", "blue", "yellow", "green", "night", "sunset", "sea", "snow")
+NEGATIVES = ("red", "blue", "green", "night", "sunset", "sea", "snow")
 
 
 def asked_singles() -> list[Asked]:

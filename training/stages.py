@@ -31,13 +31,15 @@ TAUGHT = 20_000
 """Pictures that the denoiser is shown; the VAE sees them all."""
 _CHUNK = 2_000
 BOTH = Course("vae", steps=700, rate=1.5e-3, cooldown=0.7, decay=0.995, weight_decay=0.0)
-DECODER = Course("decoder", steps=600, rate=1.0e-3, cooldown=0.7, decay=0.995, weight_decay=0.0)
+DECODER = Course("decoder", steps=780, rate=1.0e-3, cooldown=0.7, decay=0.995, weight_decay=0.0)
 TEXT = Course("text", steps=900, rate=2e-3, cooldown=0.6, decay=0.995)
-DENOISER = Course("denoiser", steps=5000, rate=1.0e-3, cooldown=0.3)
+DENOISER = Course("denoiser", steps=4900, rate=1.0e-3, cooldown=0.3)
 
 
 def train_vae(work: Path) -> None:
     """Train encoder and decoder, make the latents standard, write encoder.safetensors (the whole VAE)."""
+    if (work / "encoder.safetensors").exists():
+        return
     weights = train(partial(_both_lesson, work), BOTH, work)
     whole = _fresh_vae(work)
     whole.load_state_dict(weights)
