@@ -16,7 +16,7 @@ from benchmarks.random_model import tiny
 from benchmarks.report import Bound, Report, Table
 
 WORKFLOW = ROOT / "workflows" / "img2img_upscale.yaml"
-PROMPT = "a painting of a sunset over the sea with a boat"
+PROMPT = "a painting of a sunset over the sea with a boat on the left and the sun on the right"
 
 
 class Edit(NamedTuple):
@@ -127,8 +127,8 @@ EDITS = [
     Edit("a longer documentation", _put("doc: Repaint a sketch", "doc: At last, repaint a sketch")),
     Edit("the prompt, in its white space", _put(PROMPT, PROMPT.replace(" over ", "  over ")), frozenset({"positive"})),
     Edit("the prompt", _put(PROMPT, "a painting of a snowy night with a house"), FROM_SAMPLER | {"positive"}),
-    Edit("the seed", _put("  seed:     1\n", "  seed:     2\n"), FROM_SAMPLER | {"start"}),
-    Edit("the strength", _put("{default: 0.65,", "{default: 0.8,"), FROM_SAMPLER),
+    Edit("the seed", _put("  seed:     8\n", "  seed:     2\n"), FROM_SAMPLER | {"start"}),
+    Edit("the strength", _put("{default: 0.55,", "{default: 0.8,"), FROM_SAMPLER),
     Edit("the factor of enlargement", _put("factor: 4", "factor: 2"), frozenset({"enlarged", "signed"})),
     Edit("the text of the watermark", _put("default: darkroom,", "default: evening,"), frozenset({"signed"})),
 ]

@@ -14,17 +14,19 @@ from diffusers import DDIMScheduler, StableDiffusionImg2ImgPipeline
 from imwatermark import WatermarkEncoder
 from PIL import Image, ImageOps
 
+PROMPT = "a painting of a sunset over the sea with a boat on the left and the sun on the right"
+
 words = argparse.ArgumentParser()
 words.add_argument("model")
 words.add_argument("sketch")
 words.add_argument("print")
-words.add_argument("--prompt", default="a painting of a sunset over the sea with a boat")
+words.add_argument("--prompt", default=PROMPT)
 words.add_argument("--negative", default="")
-words.add_argument("--strength", type=float, default=0.65)
+words.add_argument("--strength", type=float, default=0.55)
 words.add_argument("--size", type=int, default=128)
 words.add_argument("--steps", type=int, default=25)
 words.add_argument("--cfg", type=float, default=4.0)
-words.add_argument("--seed", type=int, default=1)
+words.add_argument("--seed", type=int, default=8)
 words.add_argument("--mark", default="darkroom")
 wish = words.parse_args()
 

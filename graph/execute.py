@@ -31,6 +31,7 @@ from graph.events import (
     Warned,
 )
 from graph.failures import Failure, told
+from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.made import encoded
 from graph.node import outputs, returned
@@ -39,7 +40,7 @@ from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
-from graph.values import Blob, FileRef, ModelHandle, SavedFile, decode, encode
+from graph.values import Blob, ModelHandle, SavedFile, decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,9 +367,10 @@ class _Run:
         return outcome.digests[value[1]] if isinstance(outcome, Done) else ""
 
     def _note_files(self, ready: Ready) -> None:
-        for _, value in ready.node:
-            if isinstance(value, FileRef):
-                self.files[digest_of(value, self.world.files)] = value.path
+        for name in file_parameters(type(ready.node)):
+            file = getattr(ready.node, name)
+            if file is not None:
+                self.files[digest_of(file, self.world.files)] = file.path
 
     def _note_handles(self, step: Step, arguments: Mapping[str, object]) -> None:
         for value in arguments.values():
@@ -384,7 +386,7 @@ class _Gone(StepError):
 
 
 def _reads_files(ready: Ready) -> bool:
-    return any(isinstance(value, FileRef) for _, value in ready.node)
+    return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))
 
 
 def _is_known(data: bytes) -> bool:

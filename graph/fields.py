@@ -192,6 +192,13 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 
 
 @cache
+def file_parameters(node: type[Node]) -> tuple[str, ...]:
+    """The parameters of a node that name files."""
+    kinds = {name: _bare(field.annotation) for name, field in node.model_fields.items()}
+    return tuple(name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, FileRef))
+
+
+@cache
 def scalar_of(annotation: Any) -> Any:
     """Which of text, integer, number and boolean a parameter can be given by a link; None for none of them."""
     kind = _bare(annotation)

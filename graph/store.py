@@ -335,7 +335,10 @@ def _note_row(note: Note, now: float) -> tuple[object, ...]:
 
 
 def _seal(*columns: object) -> bytes:
-    parts = (column if isinstance(column, bytes) else _bytes(repr(column)) for column in columns)
+    parts = [
+        column if isinstance(column, bytes) else _bytes(column if isinstance(column, str) else repr(column))
+        for column in columns
+    ]
     return hashlib.sha256(b"\n".join(parts)).digest()[:16]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ class ModelFolder:
                 raise self.wrong("/".join(name), "is not a file")
             if state.st_size > LARGEST_CONFIG:
                 raise ValueError(f"it has {state.st_size} bytes")
-            tree = json.loads(path.read_text("utf-8"))
+            tree = _parsed(path, state.st_ino, state.st_size, state.st_mtime_ns)
         except OSError as error:
             what = f'model "{self.path.name}" has no "{"/".join(name)}"'
             raise MissingError(what, hint=f"Looked for {path}") from error
@@ -59,7 +60,7 @@ class ModelFolder:
         for key in ATTENTION:
             if tree.get(key) not in (None, "eager", "sdpa"):
                 raise self.code("/".join(name), f'asks by "{key}" for code ({tree[key]!r:.80})')
-        return tree
+        return dict(tree)
 
     def refuse_code(self) -> None:
         """Raise MissingError if the folder, or a folder in it, holds a file that Python could import."""
@@ -77,6 +78,12 @@ class ModelFolder:
             f'"{name}" of model "{self.path.name}" {reason}; a model must not bring code of its own',
             hint="Nothing of it was imported. Use a model without custom code.",
         )
+
+
+@lru_cache(maxsize=256)
+def _parsed(path: Path, inode: int, size: int, mtime_ns: int) -> Any:
+    """Once for a file that stays as it is: a run asks for some configs ten times."""
+    return json.loads(path.read_text("utf-8"))
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

@@ -7,9 +7,11 @@ to the method's scheduler, as `Scheduler.from_config` of diffusers does it.
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -119,11 +121,17 @@ def create(folder: ModelFolder, method: str) -> Any:
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
         raise folder.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:
-        model = _repaired(getattr(diffusers, own).from_config(config))
+        model = _models_config(own, json.dumps(config))
         # Options as keywords: merged into the config, they would be ignored where the config took a default.
-        return _repaired(getattr(diffusers, recipe.scheduler).from_config(model.config, **recipe.options))
+        return _repaired(getattr(diffusers, recipe.scheduler).from_config(model, **recipe.options))
     except Exception as error:  # whatever a constructor makes of senseless numbers
         raise folder.wrong("/".join(CONFIG), f"does not describe a {recipe.scheduler}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _models_config(own: str, config: str) -> Any:
+    """The config of the model's own scheduler, with its defaults and repairs. Once: it takes milliseconds."""
+    return _repaired(getattr(diffusers, own).from_config(json.loads(config))).config
 
 
 def smallest_strength(steps: int) -> float:
