@@ -102,6 +102,7 @@ class Store:
         self.stale: set[str] = set()
         """Blobs that were read, and whose `used` is to be written with the next batch."""
         self._warn = warn
+        self._told = False
         self._lock = threading.RLock()
         self._count = 0
         for part in ("blobs", "writing", "living"):
@@ -180,7 +181,9 @@ class Store:
         return False
 
     def _forget(self, table: str, which: str, values: tuple[object, ...]) -> None:
-        self._warn("dropped a damaged entry of the cache; what it told is found out again")
+        if not self._told:  # of a thousand such entries, one warning is enough
+            self._warn("entries of the cache are damaged; they are dropped, and what they told is found out again")
+        self._told = True
         with contextlib.suppress(sqlite3.Error, OSError), self.transaction() as index:
             index.execute(f"DELETE FROM {table} WHERE {which}", values)
 
