@@ -33,14 +33,14 @@ from graph.events import (
 from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
-from graph.made import encoded
+from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
-from graph.values import Blob, ModelHandle, SavedFile, decode, encode
+from graph.values import Blob, ModelHandle, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +256,7 @@ class _Run:
         if not step.cache:
             return
         known = self.cache.result(ready.key) if again else None
-        if known and known.outputs != digests and not _writes(blobs):
+        if known and known.outputs != digests and not holds_file(blobs):
             message = f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
             self.sink.emit(Warned(message, step.name))
         self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
@@ -287,7 +287,7 @@ class _Run:
         digest = outcome.digests[origin.output]
         if digest not in self.fetched:
             data = self.cache.blob(digest)
-            if data is None or not _is_known(data):
+            if data is None or not is_known(data):
                 return None
             self.fetched[digest] = data
         return self.fetched[digest]
@@ -387,16 +387,3 @@ class _Gone(StepError):
 
 def _reads_files(ready: Ready) -> bool:
     return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))
-
-
-def _is_known(data: bytes) -> bool:
-    """Whether bytes from the cache are a value of today: its type may have changed, or be of a plug-in that is gone."""
-    try:
-        decode(data)
-    except ValueError:
-        return False
-    return True
-
-
-def _writes(blobs: tuple[Blob, ...]) -> bool:
-    return any(isinstance(decode(blob.data), SavedFile) for blob in blobs)

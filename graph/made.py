@@ -7,7 +7,7 @@ from typing import Any
 from graph.errors import StepError
 from graph.node import outputs, type_name
 from graph.steps import Step
-from graph.values import Blob, encode
+from graph.values import Blob, SavedFile, decode, encode
 
 
 def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
@@ -31,3 +31,17 @@ def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
 def _is_a(value: object, kind: Any) -> bool:
     """True and False are no whole numbers here, as in a workflow."""
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def is_known(data: bytes) -> bool:
+    """Whether bytes from the cache are a value of today: its type may have changed, or be of a plug-in that is gone."""
+    try:
+        decode(data)
+    except ValueError:
+        return False
+    return True
+
+
+def holds_file(blobs: tuple[Blob, ...]) -> bool:
+    """Whether one of these values is a file that a node wrote."""
+    return any(isinstance(decode(blob.data), SavedFile) for blob in blobs)
