@@ -56,7 +56,9 @@ def words(value: Any, most: int = 60) -> str:
     if value is None:
         return "nothing"
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    if len(text) <= most:
+        return text
+    return text[: most - 2] + '…"' if text.startswith('"') else text[: most - 1] + "…"
 
 
 def _origin(step: Step, name: str) -> str:
