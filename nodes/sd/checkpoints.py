@@ -20,6 +20,9 @@ FLOATS = frozenset(name for name, dtype in DTYPES.items() if dtype.is_floating_p
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What the attention of autoencoders was called until diffusers 0.18; most checkpoints of SD 1 are that old."""
 
+LARGEST_NUMBER = 1_000_000
+"""In a config; the largest real one is a vocabulary of some 50,000 words."""
+
 
 def compute_dtype(component: str, precision: str) -> torch.dtype:
     """What a component computes in. A VAE never computes in fp16: some overflow there, and give black pictures."""
@@ -44,11 +47,19 @@ def _empty(folder: ModelFolder, family: str, component: str) -> Any:
     """The module with its shapes, and no memory behind them."""
     part = families.named(family).components[component]
     kind, config = getattr(importlib.import_module(part.library), part.name), folder.config(component)
+    if huge := next((key for key, value in config.items() if _is_endless(value)), ""):
+        raise folder.wrong(f"{component}/config.json", f'says "{huge}": {config[huge]!r:.60}, more than any model has')
     try:
         with torch.device("meta"):
             return kind.from_config(config) if part.library == "diffusers" else kind(kind.config_class(**config))
     except Exception as error:  # whatever a constructor makes of a senseless number
         raise folder.wrong(f"{component}/config.json", f"does not describe a {part.name}: {error}") from error
+
+
+def _is_endless(value: object) -> bool:
+    """Whether a number, or one in a list, is so large that building by it would never end."""
+    numbers = value if isinstance(value, list) else [value]
+    return any(isinstance(number, int) and number > LARGEST_NUMBER for number in numbers)
 
 
 def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:

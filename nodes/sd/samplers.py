@@ -22,6 +22,9 @@ from diffusers.configuration_utils import FrozenDict
 from graph.errors import StepError
 from nodes.sd.folders import ModelFolder
 
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
+MOST_LEVELS = 10_000
+"""Levels of noise that a model can be trained at; Stable Diffusion has 1,000."""
 CONFIG = ("scheduler", "scheduler_config.json")
 
 
@@ -118,6 +121,11 @@ def create(folder: ModelFolder, method: str) -> Any:
     """
     config, recipe = folder.json(*CONFIG), METHODS[method]
     own = str(config.get("_class_name"))
+    predicts, trained = config.get("prediction_type", "epsilon"), config.get("num_train_timesteps", 1000)
+    if predicts not in PREDICTIONS:
+        raise folder.wrong("/".join(CONFIG), f"says that the model predicts {predicts!r:.40}, which is not known")
+    if not isinstance(trained, int) or not 1 <= trained <= MOST_LEVELS:
+        raise folder.wrong("/".join(CONFIG), f"names {trained!r:.40} levels of noise")
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
         raise folder.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:

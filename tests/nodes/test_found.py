@@ -1,4 +1,4 @@
-"""What a review found by hand: each test failed before its remedy."""
+"""What a review found by hand."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from nodes.sd.files import TINY, ModelFile
 from nodes.sd.folders import ModelFolder
 from nodes.sd.headers import read_header
 from nodes.sd.residency import weights
+from nodes.sd.samplers import create
 from nodes.text_encode import TextEncode
 from nodes.vae_decode import VaeDecode
 from nodes.vae_encode import VaeEncode
@@ -286,3 +287,17 @@ class Alive(TorchDispatchMode):
 
 def noise(ctx: Any, of: Parts) -> Any:
     return Noise(width=64, height=64).run(ctx, of.model)
+
+
+@pytest.mark.parametrize(("key", "value"), [("prediction_type", "zzz"), ("num_train_timesteps", 10**9)])
+def test_a_schedule_that_cannot_be_is_named(key: str, value: object, model: Path) -> None:
+    configure(model / "scheduler" / "scheduler_config.json", **{key: value})
+    with pytest.raises(MissingError, match="scheduler_config"):
+        create(ModelFolder(model), "ddim")
+
+
+@pytest.mark.parametrize(("key", "value"), [("layers_per_block", 10**9), ("block_out_channels", [48, 10**9])])
+def test_a_config_that_would_be_built_for_ever_is_refused(key: str, value: object, model: Path) -> None:
+    configure(model / "unet" / "config.json", **{key: value})
+    with pytest.raises(MissingError, match=key):
+        load(ModelFolder(model), "sd1", "unet", torch.float32)
