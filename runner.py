@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from graph.steps import Graph
     from graph.workflow import Workflow
 
-PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
-"""How the files begin that a run may have left its workflow in."""
 Command = Callable[[argparse.Namespace], int]
 Note = Callable[[Sequence["SavedOutput"], bool], None]
 """Told of what was saved, and whether anything was computed for it."""
@@ -315,11 +313,14 @@ def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
 
 
 def _is_picture(name: str) -> bool:
+    """Whether a file may be a picture that a run has left its workflow in."""
+    from graph.signatures import STARTS
+
     try:
         if name == "-" or not Path(name).is_file():
             return False
         with open(name, "rb") as file:
-            return file.read(8).startswith(PICTURES)
+            return file.read(8).startswith(STARTS)
     except (OSError, ValueError):
         return False
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from graph.errors import MissingError, StepError
-from graph.signatures import JPEG, PNG
+from graph.signatures import JPEG, PNG, is_webp
 
 MAX_TEXT = 16 << 20
 """Bytes of metadata, unpacked, that are read from one file."""
@@ -36,7 +36,7 @@ def read_metadata(path: Path) -> dict[str, str]:
                 return _png_texts(stream)
             if head.startswith(JPEG):
                 return _exif_texts(_jpeg_exif(stream))
-            if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+            if is_webp(head):
                 return _exif_texts(_webp_exif(stream))
     except OSError as error:
         raise MissingError(f'"{path}" cannot be read: {error.strerror or error}') from error

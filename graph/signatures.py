@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+STARTS = (PNG, JPEG, b"RIFF")
+"""How the pictures that are read begin; other files begin with RIFF, too."""
 HEAD = 16
 """As many bytes are enough to tell."""
 
@@ -30,7 +32,12 @@ OTHERS = (
 
 def is_picture(head: bytes) -> bool:
     """Whether a file is PNG, JPEG or WEBP, by its first bytes."""
-    return head.startswith((PNG, JPEG)) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return head.startswith((PNG, JPEG)) or is_webp(head)
+
+
+def is_webp(head: bytes) -> bool:
+    """Whether a file is WEBP, by its first bytes."""
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
 def what_else(head: bytes) -> str:
@@ -39,7 +46,7 @@ def what_else(head: bytes) -> str:
         return "is empty"
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"heic", b"mif1"):
         return f"is a file of the kind {head[8:12].decode().upper()}"
-    if any(head.startswith(magic[: len(head)]) for magic in (PNG, JPEG, b"RIFF")):
+    if any(head.startswith(magic[: len(head)]) for magic in STARTS):
         return "is cut short"
     kind = next((kind for magic, kind in OTHERS if head.startswith(magic)), "")
     return f"is {kind} file" if kind else "is not a picture of a known format"

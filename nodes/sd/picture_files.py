@@ -19,14 +19,13 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from graph.errors import MissingError
-from graph.signatures import HEAD, what_else
+from graph.signatures import HEAD, JPEG, PNG, is_webp, what_else
 from graph.values import Mask, Picture
 from nodes.sd.pixels import MAX_PIXELS
 
 MAX_BYTES = 1 << 30
 """Of a picture file."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,7 +79,7 @@ def _read(data: bytes, name: str) -> tuple[Picture, Mask, list[str]]:
         if (frames := getattr(image, "n_frames", 1)) > 1:
             remarks.append(f"{name} is an animation of {frames:,} frames; its first is used")
         image.load()
-        if data.startswith(_PNG) and data[24] == 16:  # Pillow compares 16 bits of this key with 8 of the pixels
+        if data.startswith(PNG) and data[24] == 16:  # Pillow compares 16 bits of this key with 8 of the pixels
             image.info.pop("transparency", None)
         turn = _TURNS.get(_orientation(image))
         pixels = _converted(image, name, remarks)
@@ -96,11 +95,11 @@ def _mask(pixels: Image.Image) -> Mask:
 
 
 def _is_whole(data: bytes, name: str) -> bool:
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         return _png_is_whole(data, name)
-    if data.startswith(b"\xff\xd8\xff"):
+    if data.startswith(JPEG):
         return _jpeg_is_whole(data)
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if is_webp(data):
         _check_size(_webp_size(data), name)
         return len(data) >= 8 + int.from_bytes(data[4:8], "little")
     raise MissingError(f"{name} {what_else(data[:HEAD])}; PNG, JPEG and WEBP are read", hint="Save the picture as PNG.")
@@ -150,7 +149,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _opened(data: bytes, name: str) -> ImageFile:
     """Read the header alone. Not Image.open: its limit warns at 89 million pixels, for the whole process."""
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         return PngImageFile(BytesIO(data))
     return JpegImageFile(BytesIO(data)) if data.startswith(b"\xff\xd8") else WebPImageFile(BytesIO(data))
 
