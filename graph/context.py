@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,8 @@ from graph.events import NodeProgress, Sink, Warned
 from graph.fields import checked
 from graph.files import digest_of
 from graph.node import Node, returned
-from graph.outputs import write_picture
 from graph.placement import Placed
-from graph.provenance import metadata, seed_of
+from graph.provenance import write_with_origin
 from graph.ready import World
 from graph.steps import Graph, Step
 from graph.values import FileRef, Picture, SavedFile, Value
@@ -73,11 +72,10 @@ class Running:
         return found
 
     def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
-        told = metadata(self.graph, self.step.name, image.digest, self.world.files, self.world.folder)
-        names = {"name": self.world.workflow, "node": self.step.name, "output": self.step.name}
-        fields = {**names, "seed": seed_of(self.graph)}
-        file = write_picture(image, self.world.folder, pattern, fields, told, format=format, quality=quality)
-        return replace(file, pixels=image.digest)
+        memo, folder = self.world.files, self.world.folder
+        return write_with_origin(
+            image, self.graph, self.step.name, image.digest, memo, folder, pattern, format=format, quality=quality
+        )
 
 
 @dataclass

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ from graph.cache import Cache
 from graph.errors import DarkroomError
 from graph.events import SavedOutput
 from graph.node import SCALARS
-from graph.outputs import still_there, write_picture
-from graph.provenance import metadata, seed_of
+from graph.outputs import still_there
+from graph.provenance import write_with_origin
 from graph.ready import Done, Outcome, World, chosen, picked
 from graph.sources import From
 from graph.steps import Graph, Wanted, is_picture
@@ -100,12 +100,12 @@ class Courier:
         kept = self._kept(wanted, digest)
         if kept:
             return kept
-        told = metadata(self.graph, wanted.name, f"sha256:{digest}", self.world.files, self.world.folder)
-        fields = {"name": self.world.workflow, "output": wanted.name, "node": wanted.name, "seed": seed_of(self.graph)}
         shown = picture if isinstance(picture, Picture) else Picture(picture.pixels)
-        file = write_picture(shown, self.world.folder, self._pattern(), fields, told)
-        self.cache.note_saved(self._saved_key(wanted, digest), replace(file, pixels=f"sha256:{digest}"))
-        return SavedOutput(wanted.name, as_typed(file.path), f"sha256:{digest}")
+        file = write_with_origin(
+            shown, self.graph, wanted.name, f"sha256:{digest}", self.world.files, self.world.folder, self._pattern()
+        )
+        self.cache.note_saved(self._saved_key(wanted, digest), file)
+        return SavedOutput(wanted.name, as_typed(file.path), file.pixels)
 
     def _kept(self, wanted: Wanted, digest: str) -> SavedOutput | None:
         file = self.cache.saved(self._saved_key(wanted, digest))

@@ -7,14 +7,15 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from graph.errors import MissingError
 from graph.files import Memo, digest_of
+from graph.outputs import write_picture
 from graph.steps import Graph
-from graph.values import FileRef
+from graph.values import FileRef, Picture, SavedFile
 
 FORMAT = 1
 CHUNK = "darkroom"
@@ -63,6 +64,28 @@ def metadata(graph: Graph, output: str, digest: str, memo: Memo, folder: Path) -
         "versions": versions(),
     }
     return {CHUNK: json.dumps(told, ensure_ascii=False, sort_keys=True, default=str)}
+
+
+def write_with_origin(
+    picture: Picture,
+    graph: Graph,
+    output: str,
+    digest: str,
+    memo: Memo,
+    folder: Path,
+    pattern: str,
+    *,
+    format: str = "",
+    quality: int = 95,
+) -> SavedFile:
+    """Write a picture below a folder, with what made it inside, and note its digest.
+
+    output: the name of the output or node, for the pattern's {output} and {node}. digest: "sha256:..." of the pixels.
+    Raises StepError as `write_picture` does.
+    """
+    told = metadata(graph, output, digest, memo, folder)
+    fields = {"name": graph.workflow.name, "output": output, "node": output, "seed": seed_of(graph)}
+    return replace(write_picture(picture, folder, pattern, fields, told, format=format, quality=quality), pixels=digest)
 
 
 def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
