@@ -20,6 +20,7 @@ from graph.context import Stop
 from graph.errors import DarkroomError, MissingError, OutOfMemory, StepError, Stopped, UsageError, WorkflowError
 from graph.events import Event, Silent, Sink, Warned
 from graph.execute import Results, execute
+from graph.filerefs import FileRef, PictureFile
 from graph.node import Context, Field, Node
 from graph.placement import must_have, survey
 from graph.plan import Plan
@@ -29,14 +30,18 @@ from graph.registry import Registry, find_nodes
 from graph.steps import Graph
 from graph.values import (
     Conditioning,
+    Control,
+    ControlNet,
     Denoiser,
-    FileRef,
+    DepthMap,
+    Guide,
+    Inpainting,
     Latents,
     Mask,
     ModelHandle,
     Picture,
-    PictureFile,
     SavedFile,
+    SmallPicture,
     SuperResolution,
     Tensor,
     TextEncoder,
@@ -47,10 +52,11 @@ from graph.wiring import wire
 from graph.workflow import Workflow, load, set_values
 
 __all__ = [
-    "Conditioning", "Context", "DarkroomError", "Denoiser", "Event", "Field", "FileRef", "Graph", "Latents", "Mask",
-    "MissingError", "ModelHandle", "Node", "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile",
-    "Session", "Silent", "Sink", "StepError", "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder",
-    "UsageError", "Vae", "Value", "Workflow", "WorkflowError", "check", "kinds", "load", "open_session", "plan", "run",
+    "Conditioning", "Context", "Control", "ControlNet", "DarkroomError", "Denoiser", "DepthMap", "Event", "Field",
+    "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node", "OutOfMemory",
+    "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink", "SmallPicture", "StepError",
+    "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae", "Value", "Workflow",
+    "WorkflowError", "check", "kinds", "load", "open_session", "plan", "run",
 ]  # fmt: skip
 
 

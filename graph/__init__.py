@@ -2,7 +2,7 @@
 
 FLOORS = (
     ("errors", "events", "tables", "pace", "streams", "signatures"),
-    ("values", "syntax", "report", "metadata"),
+    ("values", "filerefs", "syntax", "report", "metadata"),
     ("outputs", "document", "node", "files"),
     ("references", "fields", "registry", "sources", "keys"),
     ("params", "conditions"),

@@ -10,13 +10,14 @@ from typing import Any
 from graph.errors import MissingError, Stopped, UsageError
 from graph.events import NodeProgress, Sink, Warned
 from graph.fields import checked
+from graph.filerefs import FileRef
 from graph.files import digest_of
 from graph.node import Node, returned
 from graph.placement import Placed
 from graph.provenance import write_with_origin
 from graph.ready import World
 from graph.steps import Graph, Step
-from graph.values import FileRef, Picture, SavedFile, Value
+from graph.values import Picture, SavedFile, Value
 
 
 @dataclass

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from graph.errors import DarkroomError, suggest
+from graph.filerefs import FileRef
 from graph.node import SCALARS, Node
-from graph.values import FileRef
 
 _NUMBERS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 

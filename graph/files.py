@@ -11,7 +11,7 @@ from stat import S_ISREG
 from typing import Protocol
 
 from graph.errors import MissingError
-from graph.values import FileRef
+from graph.filerefs import FileRef
 
 _SETTLED = 2.0
 """Seconds after which a second change of a file is sure to have another time stamp, on every file system."""

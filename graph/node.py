@@ -22,7 +22,8 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from graph.values import FileRef, Picture, SavedFile, Value
+from graph.filerefs import FileRef
+from graph.values import Picture, SavedFile, Value
 
 __all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import MissingError
+from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
 from graph.outputs import write_picture
 from graph.steps import Graph
-from graph.values import FileRef, Picture, SavedFile
+from graph.values import Picture, SavedFile
 
 FORMAT = 1
 CHUNK = "darkroom"

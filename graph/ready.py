@@ -16,13 +16,14 @@ from typing import Any
 from graph.conditions import holds
 from graph.errors import StepError
 from graph.fields import Given, checked, fitted
+from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
 from graph.keys import Content, key_of, recipe
 from graph.node import Node, content, parameters, ports
 from graph.placement import Device, Placed, place
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Step, writes_files
-from graph.values import FileRef, ModelHandle, decode, encode
+from graph.values import ModelHandle, decode, encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,11 @@ import hashlib
 import inspect
 import json
 import math
-import stat
 import sys
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
-
-from graph.errors import MissingError
-from graph.signatures import HEAD, is_picture, what_else
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,6 +35,8 @@ class Value:
 
     noun: ClassVar[str] = "value"
     """The name of an output of this type, where a node has one output."""
+    carries: ClassVar[tuple[str, ...]] = ()
+    """The traits of a model that what is made with it has too: things of different traits do not go together."""
 
     def __init_subclass__(cls, noun: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -112,6 +111,11 @@ class Mask(Raster, noun="mask"):
 
 
 @dataclass(frozen=True)
+class Guide(Value):
+    """Base of what some models see beside the latents."""
+
+
+@dataclass(frozen=True)
 class Latents(Value, noun="latents"):
     """One or more pictures in a model's latent space."""
 
@@ -123,6 +127,46 @@ class Latents(Value, noun="latents"):
     """Unit Gaussian noise, not yet scaled to a sampler's first noise level; otherwise a clean picture."""
     channels_last: bool = False
     """Whether they are computed with laid out pixel by pixel, as a VAE gives them: it decides the last bits."""
+    guide: Guide | None = None
+    """What the model is to see beside them: a mask, a depth map, a small picture."""
+
+
+@dataclass(frozen=True)
+class Inpainting(Guide):
+    """Where a picture is to be painted anew, and the picture.
+
+    Distributions of a VAE are F32, (1, 2 * channels, rows, columns): means, then logarithms of the variances. The
+    sampler draws from them, because when they are drawn depends on the model.
+    """
+
+    mask: Tensor
+    """F32, (1, 1, rows, columns) of the latents: 1 repaints, 0 keeps."""
+    picture: Tensor
+    """The distribution of the whole picture."""
+    masked: Tensor
+    """The distribution of the picture without what is to be painted anew."""
+    scale: float
+    """The VAE's scaling factor, which what is drawn is multiplied by."""
+    channels_last: bool = False
+    """How the distributions lay in memory."""
+
+
+@dataclass(frozen=True)
+class DepthMap(Guide):
+    """How far away everything is."""
+
+    samples: Tensor
+    """F32, (1, 1, rows, columns) of the latents, from -1 (far) to 1 (near)."""
+
+
+@dataclass(frozen=True)
+class SmallPicture(Guide):
+    """The picture that a diffusion upscaler enlarges, with noise on it."""
+
+    samples: Tensor
+    """F32, (1, 3, height, width), -1 to 1 before the noise."""
+    level: int
+    """How much noise, in steps of the upscaler's own schedule."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +177,12 @@ class Conditioning(Value, noun="conditioning"):
     """F32, (1, tokens, width)."""
     pooled: Tensor | None = None
     """F32, (1, width), for families that take one."""
+    family: str = ""
+    """The word for the models that understand it ("clip-l", "sdxl" ...)."""
+    variants: tuple[Conditioning, ...] = ()
+    """Of a prompt that changes while it is sampled, what it becomes; this one is the first."""
+    script: str = ""
+    """When it becomes which, as canonical JSON; "" where it never changes."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +222,25 @@ class SuperResolution(ModelHandle, noun="model"):
 
 
 @dataclass(frozen=True)
+class ControlNet(ModelHandle, noun="controlnet"):
+    """A network that steers a denoiser by a picture."""
+
+
+@dataclass(frozen=True)
+class Control(Value, noun="control"):
+    """One picture's hold over a sampler."""
+
+    net: ControlNet
+    image: Picture
+    strength: float = 1.0
+    """What the network's residuals are multiplied by."""
+    start: float = 0.0
+    """From which part of the steps on, 0 to 1."""
+    end: float = 1.0
+    """Up to which part of the steps."""
+
+
+@dataclass(frozen=True)
 class SavedFile(Value, noun="path"):
     """A file that a node wrote. A remembered one counts only while the file is there with these bytes."""
 
@@ -186,80 +255,6 @@ class SavedFile(Value, noun="path"):
 
     def __str__(self) -> str:
         return self.path
-
-
-@dataclass(frozen=True)
-class FileRef:
-    """A file that a parameter names: a parameter of this type enters keys by the file's content, not its name."""
-
-    what: ClassVar[str] = "file"
-
-    written: str
-    """As the user wrote it."""
-    path: Path
-    """Where it was found, absolute."""
-
-    @classmethod
-    def find(cls, written: str, folder: Path) -> Self:
-        """Locate a file. `folder` is what a relative path is relative to.
-
-        Raises MissingError, naming the file and where it was looked for.
-        """
-        path = absolute(written, folder, cls.what)
-        try:
-            mode = path.stat().st_mode
-        except (OSError, ValueError) as error:
-            raise MissingError(f'{cls.what} "{written:.200}" {_state(error)}', hint=_way_to(written, path)) from error
-        if not stat.S_ISREG(mode):
-            state = "is a folder" if stat.S_ISDIR(mode) else "is not a file"
-            raise MissingError(f'{cls.what} "{written:.200}" {state}', hint=f"Looked at {path}")
-        return cls(written, path)
-
-    def members(self) -> tuple[tuple[str, Path], ...]:
-        """The files whose bytes are the content, each with the name under which it enters the digest."""
-        return (("", self.path),)
-
-
-class PictureFile(FileRef):
-    """A PNG, JPEG or WEBP file; what it holds is read when its node runs."""
-
-    what = "picture"
-
-    @classmethod
-    def find(cls, written: str, folder: Path) -> Self:
-        """Locate a picture, and see by its first bytes that it is one. Raises MissingError."""
-        found = super().find(written, folder)
-        try:
-            with found.path.open("rb") as file:
-                head = file.read(HEAD)
-        except OSError as error:
-            raise MissingError(f'picture "{written}" cannot be read: {error.strerror}') from error
-        if not is_picture(head):
-            hint = "Save the picture as PNG." if head else "Make or fetch the file anew."
-            raise MissingError(f'picture "{written}" {what_else(head)}; PNG, JPEG and WEBP are read', hint=hint)
-        return found
-
-
-def _state(error: OSError | ValueError) -> str:
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return "is not there"
-    return f"cannot be looked for: {getattr(error, 'strerror', None) or error}"
-
-
-def _way_to(written: str, path: Path) -> str:
-    if "://" in written:
-        return "Darkroom reads files alone: save it first, and name the file."
-    return f"Looked for {path!s:.300}"
-
-
-def absolute(written: str, folder: Path, what: str = "file") -> Path:
-    """Make a user's path absolute, or raise MissingError where no file can have such a name."""
-    if not written or "\0" in written:
-        raise MissingError(f"{what} {json.dumps(written)} cannot be the name of a file", hint="Name a file.")
-    try:
-        return (folder / Path(written).expanduser()).absolute()
-    except RuntimeError as error:
-        raise MissingError(f'{what} "{written:.200}" is in the home of nobody here', hint="Name a file.") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +305,7 @@ def _pack(value: object, arrays: list[Tensor]) -> Any:
             raise ValueError(f"{value} is not a finite number")
         return value
     if isinstance(value, Value):
-        content = {field.name: _pack(getattr(value, field.name), arrays) for field in fields(value)}
+        content = {name: _pack(part, arrays) for name, part in _said(value)}
         return {"type": type(value).__name__, **content}
     if isinstance(value, (list, tuple)):
         return [_pack(item, arrays) for item in value]
@@ -318,6 +313,15 @@ def _pack(value: object, arrays: list[Tensor]) -> Any:
         arrays.append(value if isinstance(value, Tensor) else Tensor("U8", (len(value),), value))
         return {"type": "tensor" if isinstance(value, Tensor) else "bytes", "at": len(arrays) - 1}
     raise TypeError(f"a value cannot hold {type(value).__name__}: {value!r:.80}")
+
+
+def _said(value: Value) -> Iterator[tuple[str, object]]:
+    """The fields that are not at their default: a field that a type gets later changes no digest of before."""
+    for field in fields(value):
+        part = getattr(value, field.name)
+        # By repr as well: 0 is False, and -0.0 is 0.0, for == alone.
+        if part != field.default or repr(part) != repr(field.default):
+            yield field.name, part
 
 
 def _unpack(tree: Any, arrays: tuple[Tensor, ...]) -> Any:
@@ -331,7 +335,8 @@ def _unpack(tree: Any, arrays: tuple[Tensor, ...]) -> Any:
         return array if kind == "tensor" else array.data
     value = object.__new__(_TYPES[kind])
     for field in fields(value):
-        object.__setattr__(value, field.name, _unpack(tree[field.name], arrays))
+        part = _unpack(tree[field.name], arrays) if field.name in tree or field.default is MISSING else field.default
+        object.__setattr__(value, field.name, part)
     return value
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from graph.filerefs import PictureFile
 from graph.node import Context, Field, Node
-from graph.values import Mask, Picture, PictureFile
+from graph.values import Mask, Picture
 
 
 class Loaded(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from graph.errors import MissingError, suggest
-from graph.values import FileRef, absolute
+from graph.filerefs import FileRef, absolute
 from nodes.sd.families import recognise
 from nodes.sd.folders import ModelFolder, weight_files
 from nodes.sd.headers import read_header

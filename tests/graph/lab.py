@@ -17,13 +17,14 @@ from graph.context import Stop
 from graph.errors import Mistake, StepError, WorkflowError
 from graph.events import Event, NodeStarted, Warned
 from graph.execute import Results, execute
+from graph.filerefs import FileRef
 from graph.node import Context, Field, Node
 from graph.placement import Device
 from graph.plan import Plan, plan
 from graph.ready import World
 from graph.registry import Registry
 from graph.steps import Graph
-from graph.values import FileRef, Latents, Picture, SavedFile, Tensor
+from graph.values import Latents, Picture, SavedFile, Tensor
 from graph.wiring import wire
 from graph.workflow import parse, set_params
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from graph import files
 from graph.cache import Memory
 from graph.errors import MissingError
+from graph.filerefs import FileRef
 from graph.files import digest_of
-from graph.values import FileRef
 
 
 @dataclass(frozen=True)

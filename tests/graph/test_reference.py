@@ -9,10 +9,11 @@ import pytest
 
 import darkroom
 from graph.errors import UsageError, WorkflowError
+from graph.filerefs import PictureFile
 from graph.node import Context, Field, Node
 from graph.reference import markdown, overview, page
 from graph.registry import Registry
-from graph.values import Latents, Mask, Picture, PictureFile
+from graph.values import Latents, Mask, Picture
 from graph.wiring import wire
 from graph.workflow import parse
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from graph.values import FileRef, Picture, SavedFile
+from graph.filerefs import FileRef
+from graph.values import Picture, SavedFile
 
 
 @dataclass

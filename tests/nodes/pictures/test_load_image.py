@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
 from graph.errors import MissingError
-from graph.values import PictureFile
+from graph.filerefs import PictureFile
 from nodes.load_image import Loaded, LoadImage
 from nodes.sd import picture_files
 
