@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
 from graph.errors import MissingError, suggest
-from graph.filerefs import FileRef, absolute
+from graph.filerefs import FileRef
 from nodes.sd.families import recognise
 from nodes.sd.folders import ModelFolder, weight_files
 from nodes.sd.headers import read_header
+from nodes.sd.search import find
 
 TINY = "builtin:tiny"
-SEARCH_PATH = "DARKROOM_MODELS"
-"""The environment variable that lists folders of models, separated as PATH is."""
-NOTHING_FETCHED = "Darkroom downloads nothing: name a diffusers folder."
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 TOKENIZER = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json",
              "added_tokens.json")  # fmt: skip
@@ -35,7 +32,7 @@ class ModelFile(FileRef):
         Raises MissingError: nothing there; a component, a tokenizer or weights lacking; weights that are damaged
         or pickled; code in the folder; a family that cannot be run.
         """
-        path = _located(written, folder)
+        path = _builtin(written) if written.startswith("builtin:") else find("checkpoint", written, folder)
         if path.is_file():
             raise _single_file(written, path)
         check(ModelFolder(path))
@@ -85,19 +82,6 @@ def _check_tokenizer(folder: Path) -> None:
             f'model "{folder.parent.name}" has no tokenizer',
             hint=f'Looked for "{TOKENIZER[0]}", or "{TOKENIZER[1]}" and "{TOKENIZER[2]}", in {folder}',
         )
-
-
-def _located(written: str, folder: Path) -> Path:
-    if written.startswith("builtin:"):
-        return _builtin(written)
-    roots = [Path(root) for root in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if root]
-    places = [absolute(written, root, "model") for root in (folder, *roots)]
-    for place in places:
-        if place.exists():
-            return place
-    near = suggest(written, [path.name for root in roots if root.is_dir() for path in root.iterdir()])
-    looked = ", ".join(dict.fromkeys(map(str, places)))
-    raise MissingError(f'model "{written}" is not there', hint=f"{near} {NOTHING_FETCHED} Looked for {looked}.".strip())
 
 
 def _builtin(written: str) -> Path:
