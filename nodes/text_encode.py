@@ -6,7 +6,7 @@ from graph.node import Context, Field, Node
 from graph.values import Conditioning, TextEncoder
 
 
-class TextEncode(Node, kind="text_encode", version=1, accelerated=True):
+class TextEncode(Node, kind="text_encode", version=2, accelerated=True):
     """Encode a prompt as the model's own text encoder reads it.
 
     Any text is valid, the empty one too. What does not fit into the encoder (77 tokens for Stable Diffusion, two

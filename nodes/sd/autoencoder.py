@@ -11,7 +11,7 @@ from graph.node import Context
 from graph.values import Latents, Picture, Vae
 from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype
-from nodes.sd.folders import ModelFolder
+from nodes.sd.models import opened
 from nodes.sd.noise import generator, state
 from nodes.sd.residency import weights
 from nodes.sd.room import check_room
@@ -24,7 +24,7 @@ def encode_picture(ctx: Context, handle: Vae, picture: Picture, seed: int) -> La
     Raises StepError for sides that are no multiples of the VAE's factor; OutOfMemory, before the weights are loaded,
     for a size that can never fit.
     """
-    family, folder = families.named(handle.family), ModelFolder(ctx.locate(handle.digest))
+    family, folder = families.named(handle.family), opened(ctx.locate(handle.digest))
     factor, area = family.factor(folder), picture.width * picture.height
     _refuse_size(picture, factor)
     numbers = family.floors(folder).encode * area / factor**2
@@ -43,7 +43,7 @@ def decode_latents(ctx: Context, handle: Vae, latents: Latents) -> list[Picture]
     Raises StepError for latents of another kind of model, and where the VAE gives values that are no numbers;
     OutOfMemory, before the weights are loaded, for a size that can never fit.
     """
-    family, folder = families.named(handle.family), ModelFolder(ctx.locate(handle.digest))
+    family, folder = families.named(handle.family), opened(ctx.locate(handle.digest))
     factor, (*_, rows, columns) = family.factor(folder), latents.samples.shape
     numbers = family.floors(folder).decode * rows * columns
     _refuse_room(ctx, "decoding", numbers, (columns * factor, rows * factor), factor)

@@ -10,8 +10,9 @@ import torch
 
 from graph.errors import MissingError
 from nodes.sd import families
-from nodes.sd.folders import ModelFolder, weight_files
+from nodes.sd.folders import weight_files
 from nodes.sd.headers import Entry, read_header
+from nodes.sd.models import Model
 from nodes.sd.tensors import DTYPES
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -29,7 +30,7 @@ def compute_dtype(component: str, precision: str) -> torch.dtype:
     return PRECISIONS["fp32" if (component, precision) == ("vae", "fp16") else precision]
 
 
-def load(folder: ModelFolder, family: str, component: str, dtype: torch.dtype) -> torch.nn.Module:
+def load(folder: Model, family: str, component: str, dtype: torch.dtype) -> torch.nn.Module:
     """Build one component on the CPU, in eval mode, with its weights as `dtype`, and no gradients.
 
     Every weight lies in aligned memory of its own, whatever the file's layout. At no time is more than one weight
@@ -43,7 +44,7 @@ def load(folder: ModelFolder, family: str, component: str, dtype: torch.dtype) -
     return module.requires_grad_(False).eval()
 
 
-def _empty(folder: ModelFolder, family: str, component: str) -> Any:
+def _empty(folder: Model, family: str, component: str) -> Any:
     """The module with its shapes, and no memory behind them."""
     part = families.named(family).components[component]
     kind, config = getattr(importlib.import_module(part.library), part.name), folder.config(component)

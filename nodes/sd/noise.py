@@ -11,8 +11,8 @@ from graph.node import Context
 from graph.values import Denoiser, Latents
 from nodes.sd import families
 from nodes.sd.families import Floors
-from nodes.sd.folders import ModelFolder
 from nodes.sd.memory import named_out_of_memory
+from nodes.sd.models import opened
 from nodes.sd.room import check_room, roomiest
 from nodes.sd.tensors import freeze
 
@@ -27,7 +27,7 @@ def draw_noise(ctx: Context, model: Denoiser, seed: int, width: int | None, heig
     Raises StepError for a size that the model's latents cannot have; OutOfMemory for one that no device here can
     denoise and decode, in whatever precision.
     """
-    family, folder = families.named(model.family), ModelFolder(ctx.locate(model.digest))
+    family, folder = families.named(model.family), opened(ctx.locate(model.digest))
     shape = family.latent_shape(folder, width, height)
     _refuse_size(shape, family.floors(folder), count, family.factor(folder))
     generators = [generator(ctx, (seed + index) % SEEDS) for index in range(count)]

@@ -24,8 +24,8 @@ from graph.errors import OutOfMemory
 from graph.node import Context
 from graph.values import ModelHandle
 from nodes.sd.checkpoints import compute_dtype, load
-from nodes.sd.folders import ModelFolder
 from nodes.sd.memory import free_bytes, named_out_of_memory
+from nodes.sd.models import opened
 
 WORKING_BYTES = 2 << 30
 """What a step is given beside its weights before other weights are moved out; 512 x 512 needs about half of it."""
@@ -104,7 +104,7 @@ class Weights:
         if handle.patches:
             raise NotImplementedError(f"weights are not patched yet: {handle.patches}")
         if key not in self._held:
-            module = load(ModelFolder(ctx.locate(handle.digest)), handle.family, handle.component, dtype)
+            module = load(opened(ctx.locate(handle.digest)), handle.family, handle.component, dtype)
             self.loads += 1
             size = sum(weight.numel() * weight.element_size() for weight in module.state_dict().values())
             self._held[key] = Held(module, size)

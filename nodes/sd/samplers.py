@@ -20,7 +20,7 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 
 from graph.errors import StepError
-from nodes.sd.folders import ModelFolder
+from nodes.sd.models import Model
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 MOST_LEVELS = 10_000
@@ -85,7 +85,7 @@ class Schedule:
 
 
 def schedule(
-    folder: ModelFolder,
+    folder: Model,
     method: str,
     steps: int,
     strength: float,
@@ -114,7 +114,7 @@ def schedule(
     return Schedule(scheduler, scheduler.timesteps[begin:], extras)
 
 
-def create(folder: ModelFolder, method: str) -> Any:
+def create(folder: Model, method: str) -> Any:
     """A fresh scheduler for a method, with the model's own schedule and the repairs that pipelines make.
 
     Raises MissingError for a config that no scheduler can be made of.

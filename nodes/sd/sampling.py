@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import torch
 
 from graph.errors import OutOfMemory, StepError
 from graph.node import Context
-from graph.values import Conditioning, Denoiser, Latents
+from graph.values import Conditioning, Control, Denoiser, Latents
 from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype
-from nodes.sd.families import Family, Prompt
-from nodes.sd.folders import ModelFolder
-from nodes.sd.noise import resumed, state
+from nodes.sd.families import Family, Prompt, Task
+from nodes.sd.models import Model, opened
+from nodes.sd.noise import state
 from nodes.sd.residency import weights
 from nodes.sd.room import check_room
 from nodes.sd.samplers import Schedule, schedule, takes_eta
-from nodes.sd.tensors import channels_last, freeze, in_layout, thaw
+from nodes.sd.scripts import variant_at
+from nodes.sd.starts import Start, starts
+from nodes.sd.steering import Held, active, steered
+from nodes.sd.tensors import channels_last, freeze, thaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,7 @@ class Settings:
     cfg: float
     strength: float
     eta: float
+    rescale: float = 0.0
 
 
 def sample(
@@ -40,25 +45,59 @@ def sample(
     negative: Conditioning,
     latents: Latents,
     noise: Latents | None,
+    controls: Sequence[Control],
     settings: Settings,
 ) -> Latents:
     """Denoise each sample of a batch alone. The result carries the generators as the last step left them.
 
     Raises StepError, Stopped; OutOfMemory, before the weights are loaded, for a size that can never fit.
     """
+    family, described = families.named(model.family), opened(ctx.locate(model.digest))
     _refuse(latents, noise, settings)
+    _refuse_prompts(family, positive, negative)
     if settings.strength == 0:
         return latents
     if settings.eta and not takes_eta(settings.method):
         ctx.warn(f"eta makes no difference to {settings.method}")
-    family, folder = families.named(model.family), ModelFolder(ctx.locate(model.digest))
-    _refuse_size(ctx, family, folder, latents, settings)
+    _refuse_size(ctx, family, described, latents, settings)
     with weights.use(model, ctx) as denoiser, torch.inference_mode():
         like = next(denoiser.parameters())  # a module's own .device and .dtype look through all of it
-        inputs = family.prepare(denoiser, _thawed(positive, like), _thawed(negative, like), settings.cfg)
-        job = Job(ctx, family, denoiser, inputs, folder, settings)
-        starts = _starts(latents, noise, denoiser.config.in_channels, like)
-        return _joined([_sampled(job, start, latents.is_noise) for start in starts])
+        channels, *_ = family.latent_shape(described, None, None)
+        begin = partial(_task, family, described, latents, settings, like)
+        with steered(ctx, controls, begin(positive, negative, None)) as held:
+            prompts = Prompts(positive, negative, lambda *task: family.prepare(described, denoiser, begin(*task)))
+            job = Job(ctx, family, denoiser, described, prompts, held, settings)
+            return _joined([_sampled(job, start) for start in starts(latents, noise, channels, like)])
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The two prompts, which may change by step."""
+
+    positive: Conditioning
+    negative: Conditioning
+    prepare: Callable[[Conditioning, Conditioning, torch.Tensor | None], Any]
+
+    def prepared(self, masked: torch.Tensor | None) -> Callable[[int, int], Any]:
+        """What the denoiser takes at a step (from 0) of so many. Each pair of variants is prepared once.
+
+        masked: the latents of an inpainting model's masked picture, drawn for one sample.
+        """
+        known: dict[tuple[int, int], Any] = {}
+
+        def at(step: int, steps: int) -> Any:
+            which = (variant_at(self.positive.script, step, steps), variant_at(self.negative.script, step, steps))
+            if which not in known:
+                known[which] = self.prepare(
+                    _variant(self.positive, which[0]), _variant(self.negative, which[1]), masked
+                )
+            return known[which]
+
+        return at
+
+
+def _variant(conditioning: Conditioning, index: int) -> Conditioning:
+    return (conditioning, *conditioning.variants)[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,45 +107,35 @@ class Job:
     ctx: Context
     family: Family
     denoiser: Any
-    inputs: Any
-    folder: ModelFolder
+    model: Model
+    prompts: Prompts
+    held: tuple[Held, ...]
     settings: Settings
 
 
-class Start(NamedTuple):
-    """What one sample of a batch starts from."""
-
-    latents: torch.Tensor
-    noise: torch.Tensor | None
-    """To be added to a clean picture; None: to be drawn."""
-    generator: torch.Generator
-    before: int
-    """How many samples of the batch come before this one."""
-    among: int
-    """How many samples the batch has."""
-
-
-def _starts(latents: Latents, noise: Latents | None, channels: int, like: torch.Tensor) -> Iterator[Start]:
-    """Part a batch into single samples, each with its generator, where and in what `like` is."""
-    batch = in_layout(thaw(latents.samples), latents.channels_last)
-    if batch.shape[1] != channels:
-        raise StepError(
-            f"latents have {batch.shape[1]} channels, but the model takes {channels}",
-            hint="Use noise and VAE of the same model.",
-        )
-    given = None if noise is None else thaw(noise.samples)
-    for index, saved in enumerate((noise or latents).generators):
-        one = batch[index : index + 1].to(like.device, like.dtype)
-        added = None if given is None else given[index : index + 1]
-        yield Start(one, added, resumed(saved), index, len(batch))
+def _task(
+    family: Family,
+    model: Model,
+    latents: Latents,
+    settings: Settings,
+    like: torch.Tensor,
+    positive: Conditioning,
+    negative: Conditioning,
+    masked: torch.Tensor | None,
+) -> Task:
+    *_, rows, columns = latents.samples.shape
+    factor = family.factor(model)
+    return Task(
+        _thawed(positive, like), _thawed(negative, like), settings.cfg, columns * factor, rows * factor,
+        settings.rescale, latents.guide, masked,
+    )  # fmt: skip
 
 
-def _sampled(job: Job, start: Start, is_noise: bool) -> tuple[torch.Tensor, bytes]:
+def _sampled(job: Job, start: Start) -> tuple[torch.Tensor, bytes]:
     """One sample, denoised, as float32 in main memory, and its generator as the last step left it."""
-    run = schedule(job.folder, job.settings.method, job.settings.steps, job.settings.strength,
+    run = schedule(job.model, job.settings.method, job.settings.steps, job.settings.strength,
                    job.settings.eta, start.generator, job.ctx.device)  # fmt: skip
-    first = _scaled(start, run) if is_noise else _noised(start, run)
-    return _finite(_denoised(job, run, start, first), job), state(start.generator)
+    return _finite(_denoised(job, run, start, start.at_level(run)), job), state(start.generator)
 
 
 def _joined(done: list[tuple[torch.Tensor, bytes]]) -> Latents:
@@ -115,31 +144,15 @@ def _joined(done: list[tuple[torch.Tensor, bytes]]) -> Latents:
 
 
 def _denoised(job: Job, run: Schedule, start: Start, latents: torch.Tensor) -> torch.Tensor:
-    """Go from the first noise level to none."""
-    total = start.among * len(run.times)
-    for step, time in enumerate(run.times, 1 + start.before * len(run.times)):
-        prediction = job.family.denoise_step(job.denoiser, job.inputs, run.scheduler, latents, time)
+    """Go from the first noise level to the last."""
+    steps = len(run.times)
+    inputs_at = job.prompts.prepared(None)
+    for step, time in enumerate(run.times):
+        inputs, steering = inputs_at(step, steps), active(job.held, step, steps)
+        prediction = job.family.denoise_step(job.denoiser, inputs, run.scheduler, latents, time, steering)
         latents = run.scheduler.step(prediction, time, latents, **run.extras, return_dict=False)[0]
-        job.ctx.progress(step, total)
+        job.ctx.progress(1 + start.before * steps + step, start.among * steps)
     return latents
-
-
-def _scaled(start: Start, run: Schedule) -> torch.Tensor:
-    """Bring unit noise to the first noise level."""
-    scaled: torch.Tensor = start.latents * run.scheduler.init_noise_sigma
-    return scaled
-
-
-def _noised(start: Start, run: Schedule) -> torch.Tensor:
-    """Add noise to a clean picture, up to the level at which the run starts.
-
-    Source: Meng et al. 2021, "SDEdit" (arXiv:2108.01073), algorithm 1.
-    """
-    clean, noise = start.latents, start.noise
-    if noise is None:
-        noise = torch.randn(clean.shape, generator=start.generator)
-    level: torch.Tensor = run.scheduler.add_noise(clean, noise.to(clean.device, clean.dtype), run.times[:1])
-    return level
 
 
 def _thawed(conditioning: Conditioning, like: torch.Tensor) -> Prompt:
@@ -148,6 +161,15 @@ def _thawed(conditioning: Conditioning, like: torch.Tensor) -> Prompt:
 
     pooled = None if conditioning.pooled is None else there(conditioning.pooled)
     return Prompt(there(conditioning.embeddings), pooled, "")
+
+
+def _refuse_prompts(family: Family, positive: Conditioning, negative: Conditioning) -> None:
+    for which, prompt in (("positive", positive), ("negative", negative)):
+        if prompt.family and prompt.family != family.conditioning:
+            raise StepError(
+                f'{which} was encoded for "{prompt.family}", but the model understands "{family.conditioning}"',
+                hint="Encode the prompts with the text encoder of the same model.",
+            )
 
 
 def _refuse(latents: Latents, noise: Latents | None, settings: Settings) -> None:
@@ -169,10 +191,10 @@ def _refuse(latents: Latents, noise: Latents | None, settings: Settings) -> None
         raise StepError("the latents carry no random generators", hint="Draw noise for them with a noise node.")
 
 
-def _refuse_size(ctx: Context, family: Family, folder: ModelFolder, latents: Latents, settings: Settings) -> None:
+def _refuse_size(ctx: Context, family: Family, model: Model, latents: Latents, settings: Settings) -> None:
     *_, rows, columns = latents.samples.shape
-    guided, factor = 2 if settings.cfg > 1 else 1, family.factor(folder)
-    size, floors = (columns * factor, rows * factor), family.floors(folder)
+    guided, factor = 2 if settings.cfg > 1 else 1, family.factor(model)
+    size, floors = (columns * factor, rows * factor), family.floors(model)
     step = int(floors.step * rows * columns) * guided * compute_dtype("unet", ctx.precision).itemsize
     check_room("sampling", step, ctx.device, size, factor)
     try:

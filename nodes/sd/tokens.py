@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ from graph.errors import MissingError, StepError
 from graph.node import Context
 from graph.values import Conditioning, TextEncoder
 from nodes.sd import families
-from nodes.sd.folders import ModelFolder
+from nodes.sd.models import Model, opened
 from nodes.sd.residency import weights
 from nodes.sd.tensors import freeze
 
@@ -32,20 +34,23 @@ class Tokens(NamedTuple):
 
 def encode_text(ctx: Context, handle: TextEncoder, text: str, clip_skip: int) -> Conditioning:
     """Encode a prompt; warn of the words that do not fit in. Raises StepError."""
-    folder = ModelFolder(ctx.locate(handle.digest))
-    with weights.use(handle, ctx) as encoder, torch.inference_mode():
-        prompt = families.named(handle.family).encode(folder, handle.digest, encoder, text, clip_skip)
+    family, model = families.named(handle.family), opened(ctx.locate(handle.digest))
+    with ExitStack() as borrowed, torch.inference_mode():
+        encoders = {
+            name: borrowed.enter_context(weights.use(replace(handle, component=name), ctx)) for name in family.encoders
+        }
+        prompt = family.encode(model, handle.digest, encoders, text, clip_skip)
         if not bool(prompt.embeddings.isfinite().all()):
             raise StepError("the text encoder gave values that are no numbers", hint="Fetch the model again.")
         pooled = None if prompt.pooled is None else freeze(prompt.pooled.float())
-        result = Conditioning(freeze(prompt.embeddings.float()), pooled)
+        result = Conditioning(freeze(prompt.embeddings.float()), pooled, family.conditioning)
     if prompt.lost:
         lost = prompt.lost if len(prompt.lost) <= MOST_SHOWN else prompt.lost[:MOST_SHOWN] + " ..."
         ctx.warn(f'the prompt is too long for the model, these words are lost: "{lost}"')
     return result
 
 
-def tokenize(folder: ModelFolder, digest: str, config: Any, text: str) -> Tokens:
+def tokenize(folder: Model, digest: str, config: Any, text: str) -> Tokens:
     """Turn a text into the ids that a text encoder with this config takes.
 
     Raises StepError for half a character in the text, and for ids that the encoder does not know; MissingError

@@ -7,13 +7,15 @@ import, because `check` asks which family a folder is of: torch is imported insi
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from graph.errors import MissingError, suggest
-from nodes.sd.folders import ModelFolder
+from graph.values import Guide
+from nodes.sd.models import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +49,31 @@ class Floors(NamedTuple):
     decode: float
 
 
+class Steering(Protocol):
+    """What a ControlNet adds to a U-Net."""
+
+    def __call__(
+        self, latents: Tensor, time: Tensor, embeddings: Tensor, added: Mapping[str, Tensor] | None
+    ) -> tuple[Sequence[Tensor], Tensor]:
+        """The residuals of the way down, and that of the middle, for scaled latents (batch, channels, ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a sampler is asked for, the same at every step. Tensors are on the denoiser's device, in its dtype."""
+
+    positive: Prompt
+    negative: Prompt
+    cfg: float
+    width: int
+    """Of the picture, in pixels."""
+    height: int
+    rescale: float = 0.0
+    guide: Guide | None = None
+    masked: Tensor | None = None
+    """Of an Inpainting guide: the latents of the masked picture, drawn and scaled."""
+
+
 class Family(Protocol):
     """One way of building a diffusion model. `Inputs` of `prepare` are the family's own affair."""
 
@@ -55,32 +82,49 @@ class Family(Protocol):
         """The word on the handles: "sd1" ..."""
 
     @property
+    def conditioning(self) -> str:
+        """The word for the prompts that it understands."""
+
+    @property
+    def latents(self) -> str:
+        """The word for its latent space."""
+
+    @property
     def pipelines(self) -> frozenset[str]:
-        """The classes in model_index.json whose models this family runs."""
+        """The classes in model_index.json whose models this family may run."""
 
     @property
     def components(self) -> Mapping[str, Part]:
         """The folders with weights, and the class of each."""
 
-    def cannot(self, folder: ModelFolder) -> str:
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The components that read prompts, in order."""
+
+    def recognises(self, model: Model) -> bool:
+        """Whether a model of one of `pipelines` is of this family, by its configs."""
+
+    def cannot(self, model: Model) -> str:
         """What of this model the family cannot do, as the end of a sentence; empty if it can all."""
 
-    def encode(self, folder: ModelFolder, digest: str, encoder: Module, text: str, clip_skip: int) -> Prompt:
+    def encode(self, model: Model, digest: str, encoders: Mapping[str, Module], text: str, clip_skip: int) -> Prompt:
         """Turn a prompt into embeddings. Raises StepError."""
 
-    def latent_shape(self, folder: ModelFolder, width: int | None, height: int | None) -> tuple[int, int, int]:
+    def latent_shape(self, model: Model, width: int | None, height: int | None) -> tuple[int, int, int]:
         """Channels, rows and columns for a picture of this size (pixels); None means the size trained at."""
 
-    def factor(self, folder: ModelFolder) -> int:
+    def factor(self, model: Model) -> int:
         """How many pixels of a picture, along a side, are one of the latents."""
 
-    def floors(self, folder: ModelFolder) -> Floors:
+    def floors(self, model: Model) -> Floors:
         """The least that a model takes, from its configs."""
 
-    def prepare(self, denoiser: Module, positive: Prompt, negative: Prompt, cfg: float) -> Any:
-        """Make once what every step needs besides latents and time."""
+    def prepare(self, model: Model, denoiser: Module, task: Task) -> Any:
+        """Make once what every step needs besides latents and time. Raises StepError for what does not fit."""
 
-    def denoise_step(self, denoiser: Module, inputs: Any, scheduler: Any, latents: Tensor, time: Tensor) -> Tensor:
+    def denoise_step(
+        self, denoiser: Module, inputs: Any, scheduler: Any, latents: Tensor, time: Tensor, steering: Sequence[Steering]
+    ) -> Tensor:
         """Predict for latents (1, channels, rows, columns) at a time what the scheduler's step takes."""
 
     def decode(self, vae: Module, latents: Tensor) -> Tensor:
@@ -99,33 +143,33 @@ def named(name: str) -> Family:
     return {family.name: family for family in families()}[name]
 
 
-def recognise(folder: ModelFolder) -> Family:
+def recognise(model: Model) -> Family:
     """Tell a model's family from its configs.
 
     Raises MissingError for a model of a family, or with a component, that cannot be run.
     """
-    index = folder.index
+    index = model.index
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str):
-        raise folder.code("model_index.json", f"names the custom pipeline {pipeline!r}, which")
+        raise model.code("model_index.json", f"names the custom pipeline {pipeline!r}, which")
     for family in families():
-        if pipeline in family.pipelines:
-            _check_parts(folder, family, index)
+        if pipeline in family.pipelines and family.recognises(model):
+            _check_parts(model, family, index)
             return family
-    known = sorted(name for family in families() for name in family.pipelines)
+    known = sorted({name for family in families() for name in family.pipelines})
     raise MissingError(
-        f'model "{folder.path.name}" is for "{pipeline}", which this version cannot run', hint=suggest(pipeline, known)
+        f'model "{model.path.name}" is for "{pipeline}", which this version cannot run', hint=suggest(pipeline, known)
     )
 
 
-def _check_parts(folder: ModelFolder, family: Family, index: Mapping[str, Any]) -> None:
+def _check_parts(model: Model, family: Family, index: Mapping[str, Any]) -> None:
     for component, part in family.components.items():
         said = index.get(component)
         if said != list(part):
             raise MissingError(
-                f'model "{folder.path.name}" says that its "{component}" is {said!r}, which this version cannot run',
+                f'model "{model.path.name}" says that its "{component}" is {said!r}, which this version cannot run',
                 hint=f"It runs {part.name} of {part.library}.",
             )
-        folder.config(component)
-    if reason := family.cannot(folder):
-        raise MissingError(f'model "{folder.path.name}" {reason}, which this version cannot run')
+        model.config(component)
+    if reason := family.cannot(model):
+        raise MissingError(f'model "{model.path.name}" {reason}, which this version cannot run')

@@ -1,0 +1,265 @@
+"""What the families of Stable Diffusion share: CLIP text encoders, a U-Net, a KL autoencoder.
+
+A family is a thin subclass in nodes/sd/families/: it says what its prompts and latents are called, and gives the U-Net
+what its kind takes besides. Light at import, as the families are.
+Source: Rombach et al. 2022 (arXiv:2112.10752).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from graph.errors import StepError
+from graph.values import Guide, Inpainting
+from nodes.sd.families import Floors, Part, Prompt, Steering, Task
+from nodes.sd.models import Model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+
+UNFED = ("time_cond_proj_dim", "addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim")
+"""Keys of a U-Net's config that ask for inputs which not every family gives."""
+
+
+class Inputs(NamedTuple):
+    """What a U-Net takes at every step. Guided, everything comes twice: for the negative prompt, then the positive."""
+
+    embeddings: Tensor
+    """(1 or 2, tokens, width)."""
+    guidance: float | None
+    """The guidance scale, where there is guidance."""
+    rescale: float = 0.0
+    beside: Tensor | None = None
+    """Channels that follow those of the latents."""
+    added: Mapping[str, Tensor] | None = None
+    """What a U-Net embeds together with the time, by diffusers' names."""
+    labels: Tensor | None = None
+    """The class of each, for a U-Net that was trained with classes."""
+
+
+DEEPEST, LARGEST_WIDTH, LARGEST_SIDE = 8, 65536, 2048
+"""What a config may ask for at most: blocks, channels, and pixels of the latents."""
+TRAINED = 64
+"""The side of the latents where a config does not say it: 512 pixels."""
+
+
+SD1_CHANNELS = [320, 640, 1280, 1280]
+"""The widths of a U-Net whose config does not say them."""
+
+
+class LatentDiffusion:
+    """The base of the families. What a subclass says of itself:"""
+
+    name = ""
+    conditioning = ""
+    latents = "sd"
+    pipelines: frozenset[str] = frozenset()
+    components: Mapping[str, Part] = MappingProxyType(
+        {
+            "unet": Part("diffusers", "UNet2DConditionModel"),
+            "text_encoder": Part("transformers", "CLIPTextModel"),
+            "vae": Part("diffusers", "AutoencoderKL"),
+        }
+    )
+    encoders: tuple[str, ...] = ("text_encoder",)
+    beside_channels = 0
+    """How many channels its U-Net takes beside those of the latents."""
+    fed: Mapping[str, object] = MappingProxyType({"addition_embed_type": "text"})
+    """Values of `UNFED` that are provided for. "text" asks for nothing: the U-Net pools the embeddings itself."""
+    guides: tuple[type[Guide], ...] = ()
+    """What its U-Net cannot do without, one of them."""
+
+    def recognises(self, model: Model) -> bool:
+        """By the number of channels that its U-Net takes."""
+        unet, vae = model.config("unet"), model.config("vae")
+        return unet.get("in_channels", 4) == vae.get("latent_channels", 4) + self.beside_channels
+
+    def cannot(self, model: Model) -> str:
+        """Name what needs another family, or inputs that no node gives yet."""
+        unet, vae = model.config("unet"), model.config("vae")
+        _check_numbers(model, unet, vae)
+        asks = (key for key in UNFED if unet.get(key) not in (None, self.fed.get(key)))
+        return next((f'has "{key}" in its U-Net' for key in asks), "")
+
+    def encode(self, model: Model, digest: str, encoders: Mapping[str, Module], text: str, clip_skip: int) -> Prompt:
+        """clip_skip: how many last layers to leave out; the final normalisation is kept, as diffusers does."""
+        from nodes.sd import tokens
+
+        encoder = encoders["text_encoder"]
+        words = tokens.tokenize(model, digest, encoder.config, text)
+        return Prompt(tokens.hidden(encoder, words, clip_skip), None, words.lost)
+
+    def latent_shape(self, model: Model, width: int | None, height: int | None) -> tuple[int, int, int]:
+        """Raises StepError for a size that is no multiple of the VAE's factor (8 for Stable Diffusion)."""
+        unet, factor = model.config("unet"), self.factor(model)
+        trained = unet.get("sample_size") or TRAINED
+        rows, columns = trained if isinstance(trained, list) else (trained, trained)
+        rows = rows if height is None else _divided(height, factor)
+        columns = columns if width is None else _divided(width, factor)
+        return model.config("vae").get("latent_channels", 4), rows, columns
+
+    def factor(self, model: Model) -> int:
+        """Every block of the VAE but the last halves the sides."""
+        factor: int = 2 ** (len(model.config("vae")["block_out_channels"]) - 1)
+        return factor
+
+    def floors(self, model: Model) -> Floors:
+        """A residual block holds its input, normalised and activated; behind an upsampler, at the next block's width.
+
+        In the U-Net, what its way down keeps for its way up, or that block, whichever is more.
+        """
+        unet, vae = model.config("unet"), model.config("vae")["block_out_channels"]
+        wide = unet.get("block_out_channels", SD1_CHANNELS)
+        kept = sum(channels / 4**depth for depth, channels in enumerate(wide))
+        pixels = 4 ** (len(vae) - 1)
+        step = max(kept, 3 * sum(wide[:2]) if len(wide) > 1 else 0)
+        return Floors(step, encode=3 * vae[0] * pixels, decode=3 * max(vae[:2]) * pixels)
+
+    def prepare(self, model: Model, denoiser: Module, task: Task) -> Inputs:
+        """A cfg of 1 or less means no guidance, and half the work, as in diffusers.
+
+        Raises StepError for prompts of another model, and for a guide that is lacking or of the wrong kind.
+        """
+        import torch
+
+        self._check_prompts(denoiser, task)
+        self._check_guide(task)
+        guided = task.cfg > 1
+        beside, labels = self.beside(denoiser, task), self.labels(denoiser, task)
+        both = [task.negative.embeddings, task.positive.embeddings]
+        return Inputs(
+            torch.cat(both) if guided else task.positive.embeddings,
+            task.cfg if guided else None,
+            task.rescale,
+            torch.cat([beside] * 2) if guided and beside is not None else beside,
+            self.added(model, denoiser, task),
+            torch.cat([labels] * 2) if guided and labels is not None else labels,
+        )
+
+    def beside(self, denoiser: Module, task: Task) -> Tensor | None:
+        """What follows the latents' channels, (1, beside_channels, rows, columns)."""
+        return None
+
+    def added(self, model: Model, denoiser: Module, task: Task) -> Mapping[str, Tensor] | None:
+        """What is embedded with the time, by diffusers' names; twice where the task is guided."""
+        return None
+
+    def labels(self, denoiser: Module, task: Task) -> Tensor | None:
+        """The class, (1,)."""
+        return None
+
+    def denoise_step(
+        self,
+        denoiser: Module,
+        inputs: Inputs,
+        scheduler: Any,
+        latents: Tensor,
+        time: Tensor,
+        steering: Sequence[Steering],
+    ) -> Tensor:
+        """Both prompts go through the net as one batch of two: other batches give other bits.
+
+        Source: Ho and Salimans 2022, "Classifier-free diffusion guidance" (arXiv:2207.12598), equation 6.
+        """
+        import torch
+
+        batch = latents if inputs.guidance is None else torch.cat([latents] * 2)
+        scaled = scheduler.scale_model_input(batch, time)
+        residuals = _residuals(steering, scaled, time, inputs)
+        seen = scaled if inputs.beside is None else torch.cat([scaled, inputs.beside], dim=1)
+        prediction: Tensor = denoiser(
+            seen, time, encoder_hidden_states=inputs.embeddings, class_labels=inputs.labels,
+            added_cond_kwargs=inputs.added, **residuals, return_dict=False,
+        )[0]  # fmt: skip
+        if inputs.guidance is None:
+            return prediction
+        without, with_prompt = prediction.chunk(2)
+        guided = without + inputs.guidance * (with_prompt - without)
+        return _rescaled(guided, with_prompt, inputs.rescale) if inputs.rescale else guided
+
+    def decode(self, vae: Module, latents: Tensor) -> Tensor:
+        picture: Tensor = vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
+        return picture
+
+    def _check_prompts(self, denoiser: Module, task: Task) -> None:
+        width = denoiser.config.cross_attention_dim
+        for which, prompt in (("positive", task.positive), ("negative", task.negative)):
+            if prompt.embeddings.shape[-1] != width:
+                raise StepError(
+                    f"{which} is {prompt.embeddings.shape[-1]} wide, but the model takes {width}",
+                    hint="Encode the prompts with the text encoder of the same model.",
+                )
+        if task.cfg > 1 and task.negative.embeddings.shape != task.positive.embeddings.shape:
+            raise StepError(
+                f"positive has {task.positive.embeddings.shape[1]} tokens, "
+                f"negative {task.negative.embeddings.shape[1]}",
+                hint="Encode both prompts with the same text encoder.",
+            )
+
+    def _check_guide(self, task: Task) -> None:
+        if self.guides and not isinstance(task.guide, self.guides):
+            wanted = " or ".join(guide.__name__ for guide in self.guides)
+            has = f"carry a {type(task.guide).__name__}" if task.guide else "carry none"
+            raise StepError(f'a model of family "{self.name}" needs a {wanted}, but the latents {has}')
+        if not self.guides and task.guide is not None and not isinstance(task.guide, Inpainting):
+            raise StepError(
+                f'the latents carry a {type(task.guide).__name__}, which a model of family "{self.name}" cannot see'
+            )
+
+
+def _residuals(steering: Sequence[Steering], scaled: Tensor, time: Tensor, inputs: Inputs) -> dict[str, Any]:
+    """What all ControlNets add, summed in their order."""
+    if not steering:
+        return {}
+    down, middle = steering[0](scaled, time, inputs.embeddings, inputs.added)
+    for steer in steering[1:]:
+        more, much = steer(scaled, time, inputs.embeddings, inputs.added)
+        down, middle = [one + other for one, other in zip(down, more, strict=True)], middle + much
+    return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
+
+
+def _rescaled(guided: Tensor, with_prompt: Tensor, share: float) -> Tensor:
+    """Give a guided prediction the deviation of the unguided one, in part.
+
+    Source: Lin et al. 2023 (arXiv:2305.08891), equations 14 to 16.
+    """
+    axes = list(range(1, guided.ndim))
+    matched = guided * (with_prompt.std(dim=axes, keepdim=True) / guided.std(dim=axes, keepdim=True))
+    return share * matched + (1 - share) * guided
+
+
+def _check_numbers(model: Model, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
+    """Raises MissingError for numbers that sizes are computed from, and that are none."""
+    if not _widths(vae.get("block_out_channels")):
+        raise model.wrong("vae/config.json", 'has no list "block_out_channels"')
+    if not _widths(unet.get("block_out_channels", SD1_CHANNELS)):
+        raise model.wrong("unet/config.json", 'has a wrong "block_out_channels"')
+    if not _counts([unet.get("in_channels", 4), vae.get("latent_channels", 4)], LARGEST_WIDTH):
+        raise model.wrong("unet/config.json", 'has a wrong "in_channels"')
+    side = unet.get("sample_size") or TRAINED
+    if not _counts(side if isinstance(side, list) and len(side) == 2 else [side], LARGEST_SIDE):
+        raise model.wrong("unet/config.json", f'has a wrong "sample_size": {side!r:.80}')
+    if not isinstance(vae.get("scaling_factor", 1.0), (int, float)) or not vae.get("scaling_factor", 1.0):
+        raise model.wrong("vae/config.json", 'has a wrong "scaling_factor"')
+
+
+def _widths(found: object) -> bool:
+    return isinstance(found, list) and 1 <= len(found) <= DEEPEST and _counts(found, LARGEST_WIDTH)
+
+
+def _counts(numbers: Sequence[object], most: int) -> bool:
+    return all(type(number) is int and 1 <= number <= most for number in numbers)
+
+
+def _divided(side: int, factor: int) -> int:
+    if side % factor == 0:
+        return side // factor
+    below = max(side // factor * factor, factor)
+    raise StepError(
+        f"{side} pixels are no multiple of {factor}, the factor of this model's VAE",
+        hint=f"The nearest sizes are {below} and {below + factor}.",
+    )
