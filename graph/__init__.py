@@ -10,7 +10,7 @@ FLOORS = (
     ("workflow",),
     ("steps", "order"),
     ("lookup",),
-    ("wanted", "living"),
+    ("wanted", "living", "traits"),
     ("wiring",),
     ("index",),
     ("store", "memory"),

@@ -69,6 +69,7 @@ class Node(BaseModel):
 
     Raise `version` whenever the same inputs give another result: results of older versions are not used again.
     `accelerated=True` says that the node computes with a model's weights, on a device, in a precision.
+    `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -76,10 +77,19 @@ class Node(BaseModel):
     kind: ClassVar[str] = ""
     version: ClassVar[int] = 1
     accelerated: ClassVar[bool] = False
+    converts: ClassVar[tuple[str, ...]] = ()
 
-    def __init_subclass__(cls, *, kind: str = "", version: int = 1, accelerated: bool = False, **options: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        kind: str = "",
+        version: int = 1,
+        accelerated: bool = False,
+        converts: tuple[str, ...] = (),
+        **options: Any,
+    ) -> None:
         super().__init_subclass__(**options)
-        cls.kind, cls.version, cls.accelerated = kind, version, accelerated
+        cls.kind, cls.version, cls.accelerated, cls.converts = kind, version, accelerated, converts
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,10 @@ class Value:
     noun: ClassVar[str] = "value"
     """The name of an output of this type, where a node has one output."""
     carries: ClassVar[tuple[str, ...]] = ()
-    """The traits of a model that what is made with it has too: things of different traits do not go together."""
+    """The traits of a model that what is made with it has too: things of different traits do not go together.
+
+    network: whose weights; conditioning: whose prompts it gives or takes; latents: in whose latent space.
+    """
 
     def __init_subclass__(cls, noun: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -119,6 +122,8 @@ class Guide(Value):
 class Latents(Value, noun="latents"):
     """One or more pictures in a model's latent space."""
 
+    carries = ("latents",)
+
     samples: Tensor
     """F32, (count, channels, height / factor, width / factor), multiplied by the VAE's scaling factor."""
     generators: tuple[bytes, ...] = ()
@@ -173,6 +178,8 @@ class SmallPicture(Guide):
 class Conditioning(Value, noun="conditioning"):
     """What a text encoder makes of a prompt."""
 
+    carries = ("conditioning",)
+
     embeddings: Tensor
     """F32, (1, tokens, width)."""
     pooled: Tensor | None = None
@@ -205,15 +212,21 @@ class ModelHandle(Value, noun="model"):
 class Denoiser(ModelHandle, noun="model"):
     """A denoising network with its schedule."""
 
+    carries = ("network", "conditioning", "latents")
+
 
 @dataclass(frozen=True)
 class TextEncoder(ModelHandle, noun="text_encoder"):
     """A text encoder with its tokenizer."""
 
+    carries = ("network", "conditioning")
+
 
 @dataclass(frozen=True)
 class Vae(ModelHandle, noun="vae"):
     """An autoencoder between pictures and latents."""
+
+    carries = ("latents",)
 
 
 @dataclass(frozen=True)
@@ -225,10 +238,14 @@ class SuperResolution(ModelHandle, noun="model"):
 class ControlNet(ModelHandle, noun="controlnet"):
     """A network that steers a denoiser by a picture."""
 
+    carries = ("network",)
+
 
 @dataclass(frozen=True)
 class Control(Value, noun="control"):
     """One picture's hold over a sampler."""
+
+    carries = ("network",)
 
     net: ControlNet
     image: Picture

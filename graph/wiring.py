@@ -20,6 +20,7 @@ from graph.pace import builds
 from graph.registry import Registry
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Graph, Step
+from graph.traits import disagreements
 from graph.wanted import find_wanted, unsaved, unused, writers
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
@@ -40,6 +41,7 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
     wanted = find_wanted(scope, known, only)
     needs = {name: [need for need in step.needs if need in known] for name, step in known.items()}
     order = _ordered(scope, known, needs)
+    scope.mistakes.extend(disagreements(known, order))
     if scope.mistakes:
         raise WorkflowError(_told_once(scope.mistakes))
     targets = [origin.step for part in wanted for origin in origins(part.source)] + writers(known, only)
