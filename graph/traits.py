@@ -33,7 +33,7 @@ class Said:
     """What that port takes."""
 
     def __str__(self) -> str:
-        return f'{self.word} ("{self.file.written:.80}" in {self.step})'
+        return f'{self.word} ("{self.file.written[-80:]}" in {self.step})'
 
 
 Traits = Mapping[str, Said]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -42,6 +43,11 @@ class ModelFile(FileRef):
     def family(self) -> str:
         """The word for how this model is used: "sd1" ..."""
         return recognise(ModelFolder(self.path)).name
+
+    def traits(self) -> Mapping[str, str]:
+        """What goes together with this model: networks, prompts and latents, by the words of its family."""
+        family = recognise(ModelFolder(self.path))
+        return {"network": family.network, "conditioning": family.conditioning, "latents": family.latents}
 
     def members(self) -> tuple[tuple[str, Path], ...]:
         """The files that decide what the model does: configs, tokenizer, weights. No model card, no previews."""

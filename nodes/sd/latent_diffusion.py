@@ -73,6 +73,11 @@ class LatentDiffusion:
     guides: tuple[type[Guide], ...] = ()
     """What its U-Net cannot do without, one of them."""
 
+    @property
+    def network(self) -> str:
+        """What is trained on a model also fits those made from it: "sd1-inpainting" is of "sd1"."""
+        return self.name.partition("-")[0]
+
     def recognises(self, model: Model) -> bool:
         """By the number of channels that its U-Net takes."""
         unet, vae = model.config("unet"), model.config("vae")

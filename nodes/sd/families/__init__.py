@@ -82,6 +82,10 @@ class Family(Protocol):
         """The word on the handles: "sd1" ..."""
 
     @property
+    def network(self) -> str:
+        """The word for what is trained on top of its networks (LoRA, ControlNet)."""
+
+    @property
     def conditioning(self) -> str:
         """The word for the prompts that it understands."""
 
