@@ -33,6 +33,6 @@ class LoadModel(Node, kind="load_model", version=1):
         digest, family = ctx.digest(self.path), self.path.family
         return Parts(
             Denoiser(digest, "unet", family, self.precision),
-            TextEncoder(digest, "text_encoder", family, self.precision),
+            TextEncoder(digest, self.path.text_encoder, family, self.precision),
             Vae(digest, "vae", family, self.precision),
         )

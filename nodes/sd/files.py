@@ -9,7 +9,7 @@ from typing import Self
 
 from graph.errors import MissingError, suggest
 from graph.filerefs import FileRef
-from nodes.sd.families import recognise
+from nodes.sd.families import recognise, tokenizer_of
 from nodes.sd.folders import ModelFolder, weight_files
 from nodes.sd.headers import read_header
 from nodes.sd.search import find
@@ -49,12 +49,19 @@ class ModelFile(FileRef):
         family = recognise(ModelFolder(self.path))
         return {"network": family.network, "conditioning": family.conditioning, "latents": family.latents}
 
+    @property
+    def text_encoder(self) -> str:
+        """The component that stands for all its text encoders."""
+        return recognise(ModelFolder(self.path)).encoders[0]
+
     def members(self) -> tuple[tuple[str, Path], ...]:
         """The files that decide what the model does: configs, tokenizer, weights. No model card, no previews."""
         folder = ModelFolder(self.path)
         paths = [folder.path / "model_index.json", folder.path / "scheduler" / "scheduler_config.json"]
-        paths += [path for name in TOKENIZER if (path := folder.path / "tokenizer" / name).is_file()]
-        for component in recognise(folder).components:
+        family = recognise(folder)
+        tokenizers = [folder.path / tokenizer_of(encoder) for encoder in family.encoders]
+        paths += [path for place in tokenizers for name in TOKENIZER if (path := place / name).is_file()]
+        for component in family.components:
             paths += [folder.path / component / "config.json", *weight_files(folder.path / component)]
         return tuple((path.relative_to(self.path).as_posix(), path) for path in sorted(paths))
 
@@ -73,7 +80,8 @@ def check(folder: ModelFolder) -> None:
                 stat = path.stat()
                 _check_header(path, stat.st_size, stat.st_mtime_ns)
     folder.json("scheduler", "scheduler_config.json")
-    _check_tokenizer(folder.path / "tokenizer")
+    for encoder in family.encoders:
+        _check_tokenizer(folder.path / tokenizer_of(encoder))
 
 
 @lru_cache(maxsize=256)
@@ -85,7 +93,7 @@ def _check_header(path: Path, size: int, mtime_ns: int) -> None:
 def _check_tokenizer(folder: Path) -> None:
     if not (folder / TOKENIZER[0]).is_file() and not all((folder / name).is_file() for name in TOKENIZER[1:3]):
         raise MissingError(
-            f'model "{folder.parent.name}" has no tokenizer',
+            f'model "{folder.parent.name}" has no {folder.name}',
             hint=f'Looked for "{TOKENIZER[0]}", or "{TOKENIZER[1]}" and "{TOKENIZER[2]}", in {folder}',
         )
 

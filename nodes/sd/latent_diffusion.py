@@ -43,8 +43,6 @@ class Inputs(NamedTuple):
 
 DEEPEST, LARGEST_WIDTH, LARGEST_SIDE = 8, 65536, 2048
 """What a config may ask for at most: blocks, channels, and pixels of the latents."""
-TRAINED = 64
-"""The side of the latents where a config does not say it: 512 pixels."""
 
 
 SD1_CHANNELS = [320, 640, 1280, 1280]
@@ -66,6 +64,8 @@ class LatentDiffusion:
         }
     )
     encoders: tuple[str, ...] = ("text_encoder",)
+    trained = 64
+    """The side of the latents where a config does not say it."""
     beside_channels = 0
     """How many channels its U-Net takes beside those of the latents."""
     fed: Mapping[str, object] = MappingProxyType({"addition_embed_type": "text"})
@@ -101,7 +101,7 @@ class LatentDiffusion:
     def latent_shape(self, model: Model, width: int | None, height: int | None) -> tuple[int, int, int]:
         """Raises StepError for a size that is no multiple of the VAE's factor (8 for Stable Diffusion)."""
         unet, factor = model.config("unet"), self.factor(model)
-        trained = unet.get("sample_size") or TRAINED
+        trained = unet.get("sample_size") or self.trained
         rows, columns = trained if isinstance(trained, list) else (trained, trained)
         rows = rows if height is None else _divided(height, factor)
         columns = columns if width is None else _divided(width, factor)
@@ -245,7 +245,7 @@ def _check_numbers(model: Model, unet: Mapping[str, Any], vae: Mapping[str, Any]
         raise model.wrong("unet/config.json", 'has a wrong "block_out_channels"')
     if not _counts([unet.get("in_channels", 4), vae.get("latent_channels", 4)], LARGEST_WIDTH):
         raise model.wrong("unet/config.json", 'has a wrong "in_channels"')
-    side = unet.get("sample_size") or TRAINED
+    side = unet.get("sample_size") or 1
     if not _counts(side if isinstance(side, list) and len(side) == 2 else [side], LARGEST_SIDE):
         raise model.wrong("unet/config.json", f'has a wrong "sample_size": {side!r:.80}')
     if not isinstance(vae.get("scaling_factor", 1.0), (int, float)) or not vae.get("scaling_factor", 1.0):

@@ -22,7 +22,8 @@ import torch
 
 from graph.errors import OutOfMemory
 from graph.node import Context
-from graph.values import ModelHandle
+from graph.values import ModelHandle, TextEncoder
+from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype, load
 from nodes.sd.memory import free_bytes, named_out_of_memory
 from nodes.sd.models import opened
@@ -79,10 +80,14 @@ class Weights:
         self._return(held)
 
     def release(self, handle: ModelHandle) -> None:
-        """Forget a component's weights, in every precision. A step that uses them keeps them until it ends."""
+        """Forget a component's weights, in every precision. A step that uses them keeps them until it ends.
+
+        A text encoder's handle stands for all the text encoders of its model.
+        """
+        gone = families.named(handle.family).encoders if isinstance(handle, TextEncoder) else (handle.component,)
         with self._lock:
             for digest, component, dtype, patches in list(self._held):
-                if (digest, component, patches) == (handle.digest, handle.component, handle.patches):
+                if (digest, patches) == (handle.digest, handle.patches) and component in gone:
                     del self._held[digest, component, dtype, patches]
 
     def _borrow(self, handle: ModelHandle, ctx: Context) -> Held:

@@ -160,7 +160,7 @@ def _thawed(conditioning: Conditioning, like: torch.Tensor) -> Prompt:
         return thaw(tensor).to(like.device, like.dtype)
 
     pooled = None if conditioning.pooled is None else there(conditioning.pooled)
-    return Prompt(there(conditioning.embeddings), pooled, "")
+    return Prompt(there(conditioning.embeddings), pooled, "", dict(conditioning.micro))
 
 
 def _refuse_prompts(family: Family, positive: Conditioning, negative: Conditioning) -> None:

@@ -50,14 +50,14 @@ def encode_text(ctx: Context, handle: TextEncoder, text: str, clip_skip: int) ->
     return result
 
 
-def tokenize(folder: Model, digest: str, config: Any, text: str) -> Tokens:
+def tokenize(folder: Model, digest: str, config: Any, text: str, name: str = "tokenizer") -> Tokens:
     """Turn a text into the ids that a text encoder with this config takes.
 
     Raises StepError for half a character in the text, and for ids that the encoder does not know; MissingError
     for a tokenizer that cannot be read.
     """
     _refuse_halves(text)
-    tokenizer = _tokenizer(folder.path, digest)
+    tokenizer = _tokenizer(folder.path, name, digest)
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
     cut = tokenizer(text, padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
     if int(cut.input_ids.max()) >= config.vocab_size:
@@ -67,6 +67,21 @@ def tokenize(folder: Model, digest: str, config: Any, text: str) -> Tokens:
         )
     mask = cut.attention_mask if getattr(config, "use_attention_mask", None) else None
     return Tokens(cut.input_ids, mask, _lost(tokenizer, text, longest))
+
+
+def penultimate(
+    model: Model, digest: str, component: str, encoder: torch.nn.Module, text: str, clip_skip: int
+) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """The states one layer before the last, not normalised; the pooled output; the words that did not fit in.
+
+    Raises StepError for a clip_skip that leaves no layer.
+    """
+    words = tokenize(model, digest, encoder.config, text, families.tokenizer_of(component))
+    layers = encoder.config.num_hidden_layers
+    if clip_skip + 1 >= layers:
+        raise StepError(f"clip_skip {clip_skip} leaves none of the text encoder's {layers} layers")
+    read = encoder(words.ids.to(encoder.device), output_hidden_states=True)
+    return read.hidden_states[-(clip_skip + 2)], read[0], words.lost
 
 
 def hidden(encoder: torch.nn.Module, tokens: Tokens, clip_skip: int) -> torch.Tensor:
@@ -89,10 +104,10 @@ def hidden(encoder: torch.nn.Module, tokens: Tokens, clip_skip: int) -> torch.Te
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(folder: Path, digest: str) -> Any:
+def _tokenizer(folder: Path, name: str, digest: str) -> Any:
     """`digest` makes sure that another model in the same place is read anew."""
     try:
-        return CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+        return CLIPTokenizer.from_pretrained(str(folder / name), local_files_only=True)
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
         raise MissingError(f'cannot read the tokenizer of model "{folder.name}": {error}') from error
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from graph.errors import MissingError, suggest
@@ -38,6 +39,8 @@ class Prompt(NamedTuple):
     pooled: Tensor | None
     lost: str
     """The words that did not fit in."""
+    micro: Mapping[str, float] = MappingProxyType({})
+    """See `Conditioning.micro`."""
 
 
 class Floors(NamedTuple):
@@ -133,6 +136,11 @@ class Family(Protocol):
 
     def decode(self, vae: Module, latents: Tensor) -> Tensor:
         """Turn latents (1, channels, rows, columns) into a picture, float (1, 3, height, width), about -1 to 1."""
+
+
+def tokenizer_of(encoder: str) -> str:
+    """The folder of the tokenizer that goes with a text encoder."""
+    return encoder.replace("text_encoder", "tokenizer")
 
 
 @cache

@@ -175,7 +175,7 @@ def test_a_component_of_an_unknown_library_is_refused(spoiled: Path) -> None:
     assert """says that its "unet" is ['my_library', 'MyUNet']""" in refused(spoiled)
 
 
-@pytest.mark.parametrize("pipeline", ["StableDiffusionXLPipeline", "FluxPipeline", "LatentConsistencyModelPipeline"])
+@pytest.mark.parametrize("pipeline", ["StableCascadeDecoderPipeline", "FluxPipeline", "LatentConsistencyModelPipeline"])
 def test_another_family_is_refused_by_name(pipeline: str, spoiled: Path) -> None:
     edit(spoiled / "model_index.json", _class_name=pipeline)
 
