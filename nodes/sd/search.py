@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import difflib
+import heapq
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from graph.errors import MissingError, suggest
 from graph.filerefs import absolute
-from nodes.sd.shelves import EXTRA_FILE, SEARCH_PATH, Kind, extra_files, hub, roots, shelves, snapshot, troubles
+from nodes.sd.shelves import SEARCH_PATH, Kind, extra_files, hub, roots, shelves, snapshot, troubles
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 """What a name may go without."""
 WHOLE = ("model_index.json", "config.json")
 """A folder with one of these is a model; others may hold some."""
+MOST_COMPARED = 300
+"""Names that are compared with a missing one letter by letter."""
 NOTHING_FETCHED = "Darkroom downloads nothing."
 WORDS: Mapping[Kind, str] = {
     "checkpoint": "model", "lora": "LoRA", "vae": "VAE", "controlnet": "ControlNet", "upscaler": "upscaler",
@@ -84,31 +89,57 @@ def listed(folder: Path, depth: int = 4) -> Iterator[Path]:
                 yield path
 
 
+class Found(NamedTuple):
+    """A model on the search path."""
+
+    kind: Kind | None
+    """None where only its content can tell."""
+    name: str
+    """By which it is found."""
+    path: Path
+    shelf: Path
+
+
+def everything() -> Iterator[Found]:
+    """Every model on the search path once, by its shortest name. Of the Hugging Face cache, whole repositories."""
+    met: set[Path] = set()
+    for shelf in sorted(shelves(), key=lambda shelf: shelf.kind is None):
+        for path in listed(shelf.folder):
+            if path not in met:
+                met.add(path)
+                yield Found(shelf.kind, path.relative_to(shelf.folder).as_posix(), path, shelf.folder)
+    for repository in sorted(hub().glob("models--*--*")):
+        fetched = snapshot(repository)
+        if fetched and _is_model(fetched):
+            yield Found(None, "/".join(repository.name.split("--")[1:]), fetched, hub())
+
+
 def _missing(kind: Kind, written: str, beside: Path, folder: Path) -> MissingError:
     looked = [f"{beside!s:.300}"]
-    looked += [f"{SEARCH_PATH} ({os.pathsep.join(map(str, roots())):.200})"] if roots() else []
-    looked += [f"{len(extra_files())} {EXTRA_FILE}"] if extra_files() else []
-    near = _alike(written, _names(kind, beside, folder))
-    hint = f"{near} {NOTHING_FETCHED} Looked for {', in '.join(looked)}, and in the Hugging Face cache."
+    looked += [f"in {SEARCH_PATH} ({os.pathsep.join(map(str, roots())):.200})"] if roots() else []
+    looked += [f"in the folders of {file!s:.200}" for file in extra_files()]
+    names = [found.name for found in everything() if found.kind in (None, kind)]
+    names += [os.path.relpath(path, folder) for path in listed(beside.parent, depth=1)]
+    hint = f"{_alike(written, names)} {NOTHING_FETCHED} Looked for {', '.join(looked)}, and in the Hugging Face cache."
     return MissingError(f'{WORDS[kind]} "{written:.200}" is not there', hint="\n  ".join([hint.strip(), *troubles()]))
 
 
-def _names(kind: Kind, beside: Path, folder: Path) -> Iterator[str]:
-    """What could be written instead."""
-    places = [(shelf.folder, shelf.folder, 4) for shelf in shelves(kind)] + [(beside.parent, folder, 1)]
-    for place, base, depth in places:
-        yield from (os.path.relpath(path, base) for path in listed(place, depth))
-
-
-def _alike(written: str, names: Iterator[str]) -> str:
+def _alike(written: str, names: Sequence[str]) -> str:
     """Offer the name that is near, whatever its case, suffix and folder; else some of the names."""
-    known = sorted(set(names))
-    by_part = {part.casefold(): name for name in known for part in _parts(name)}
-    near = [match for part in _parts(written) for match in difflib.get_close_matches(part.casefold(), by_part, n=1)]
-    return f'Did you mean "{by_part[near[0]]}"?' if near else suggest(written, known)
+    by_part = {part.casefold(): name for name in names for part in _parts(name)}
+    for part in dict.fromkeys(part.casefold() for part in _parts(written)):
+        some = heapq.nlargest(MOST_COMPARED, by_part, key=partial(_shared, part))
+        if near := difflib.get_close_matches(part, some, n=1):
+            return f'Did you mean "{by_part[near[0]]}"?'
+    return suggest(written, names)
+
+
+def _shared(one: str, other: str) -> int:
+    """With how many equal letters two texts begin."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _parts(name: str) -> Sequence[str]:
     """The name, without its suffix, and without its folders."""
-    stem = name[: -len(suffix)] if (suffix := Path(name).suffix) in SUFFIXES else name
+    stem = name[: -len(suffix)] if (suffix := Path(name).suffix.lower()) in SUFFIXES else name
     return name, stem, os.path.basename(stem)
