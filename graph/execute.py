@@ -227,11 +227,11 @@ class _Run:
         if ready:
             self._note_files(ready)
             self.keys[step.name] = key = ready.key
-            device = ready.placed.device if step.node.accelerated else ""
+            device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
-        device = ready.placed.device if step.node.accelerated else ""
+        device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
         self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
 

@@ -68,7 +68,8 @@ class Node(BaseModel):
     """Base of all nodes. Subclasses say `kind` (the word after `use:`) and `version` in their class line.
 
     Raise `version` whenever the same inputs give another result: results of older versions are not used again.
-    `accelerated=True` says that the node computes with a model's weights, on a device, in a precision.
+    `accelerated=True` says that the node computes with a model's weights, on a device, in a precision; where its
+    ports for models are optional, it does so only when one of them is linked.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
     """
 

@@ -19,11 +19,11 @@ from graph.fields import Given, checked, fitted
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
 from graph.keys import Content, key_of, recipe
-from graph.node import Node, content, parameters, ports
+from graph.node import Node, content, parameters
 from graph.placement import Device, Placed, place
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
-from graph.steps import Step, writes_files
-from graph.values import ModelHandle, decode, encode
+from graph.steps import Step, model_ports, writes_files
+from graph.values import decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
             node.version,
             {name: _content(getattr(node, name), world.files) for name in parameters(type(node))},
             inputs,
-            placed.precision if node.accelerated else "",
+            placed.precision if step.accelerated else "",
             _beside(step, node, world),
         )
     except TypeError as error:
@@ -255,12 +255,9 @@ def picked(value: Any, origin: From) -> Any:
 
 
 def _placed(step: Step, outcomes: Outcomes, read: Read, world: World) -> Placed:
-    if not step.node.accelerated:
+    if not step.accelerated:
         return Placed("cpu", "fp32", "")
-    handles = [
-        value_of(step.inputs[name], outcomes, read)
-        for name, port in ports(step.node).items()
-        if name in step.inputs and not port.many and isinstance(port.type, type) and issubclass(port.type, ModelHandle)
-    ]
+    linked = (step.inputs[name] for name in model_ports(step.node) if name in step.inputs)
+    handles = [value_of(source, outcomes, read) for source in linked]
     wish = next((handle.precision for handle in handles), "auto")
     return place(world.devices, step.device or world.device, wish)

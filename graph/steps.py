@@ -10,9 +10,9 @@ from typing import Any
 
 from graph.conditions import Condition
 from graph.errors import Mistake, Place
-from graph.node import Node, outputs
+from graph.node import Node, outputs, ports
 from graph.sources import Choice, From, Source
-from graph.values import Raster, SavedFile
+from graph.values import ModelHandle, Raster, SavedFile
 from graph.workflow import Workflow
 
 
@@ -52,6 +52,12 @@ class Step:
     def kind(self) -> str:
         return self.node.kind
 
+    @property
+    def accelerated(self) -> bool:
+        """Whether it computes with weights: of a node that can do without a model, only where it is given one."""
+        models = model_ports(self.node)
+        return self.node.accelerated and (not models or any(name in self.inputs for name in models))
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -71,6 +77,16 @@ class Graph:
     """What is needed for the outputs, in an order in which every step comes after those that it needs."""
     wanted: tuple[Wanted, ...]
     warnings: tuple[Mistake, ...] = ()
+
+
+@cache
+def model_ports(node: type[Node]) -> tuple[str, ...]:
+    """The ports that take a model, one each."""
+    return tuple(
+        name
+        for name, port in ports(node).items()
+        if not port.many and isinstance(port.type, type) and issubclass(port.type, ModelHandle)
+    )
 
 
 @cache

@@ -26,7 +26,7 @@ def plan_table(plan: Plan, width: int | None, colour: bool) -> str:
     reasons = dict.fromkeys(
         f"{part.ready.placed.device}: {part.ready.placed.why}"
         for part in plan.steps
-        if part.ready and part.step.node.accelerated
+        if part.ready and part.step.accelerated
     )
     return "\n".join([render(rows, PLAN_HEADER, width, colour), "", told or "nothing to do", *reasons])
 
@@ -94,13 +94,13 @@ def change_json(change: Change) -> dict[str, Any]:
 def _planned_json(part: Planned) -> dict[str, Any]:
     told: dict[str, Any] = {"node": part.step.name, "kind": part.step.kind, "action": part.action, "why": part.why}
     told |= {"device": _device(part), "key": part.key}
-    if part.ready and part.step.node.accelerated:
+    if part.ready and part.step.accelerated:
         told |= {"precision": part.ready.placed.precision, "placed": part.ready.placed.why}
     return told
 
 
 def _device(part: Planned) -> str:
-    return part.ready.placed.device if part.ready and part.step.node.accelerated else ""
+    return part.ready.placed.device if part.ready and part.step.accelerated else ""
 
 
 def _plain(value: object) -> Any:

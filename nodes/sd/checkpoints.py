@@ -77,7 +77,7 @@ def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
             kinds = f"{entry.dtype}, but the model computes with {needed}"
             raise MissingError(f'the weight "{name}" in "{folder.name}/{path.name}" is {kinds}')
     # Names that are not wanted are left over from older versions (position_ids), or from training.
-    state = {name: _read(*found[name], dtype) for name in wanted}
+    state = {name: read_weight(*found[name], dtype) for name in wanted}
     module.load_state_dict(state, assign=True)
 
 
@@ -108,7 +108,7 @@ def _name(name: str, wanted: dict[str, torch.Tensor]) -> str:
     return modern if modern in wanted else name
 
 
-def _read(path: Path, entry: Entry, dtype: torch.dtype) -> torch.Tensor:
+def read_weight(path: Path, entry: Entry, dtype: torch.dtype) -> torch.Tensor:
     """Read one weight. Not mapped: mapped tensors are unaligned, and convolutions then round otherwise."""
     if entry.dtype not in DTYPES:
         raise MissingError(f'"{path.parent.name}/{path.name}" has weights as {entry.dtype}, which is not supported')

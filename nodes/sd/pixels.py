@@ -32,11 +32,16 @@ def resized(picture: Picture, width: int | None, height: int | None, fit: str, s
     wide, high = (max(step, side // step * step) for side in (wide, high))
     check_area(wide, high, "the resized picture", "Choose a smaller width or height.")
     box = _middle(picture, wide, high) if fit == "cover" else None
-    return _filtered(picture, wide, high, Image.Resampling.LANCZOS, box)
+    return filtered(picture, (wide, high), "lanczos", box)
 
 
 def enlarged(picture: Picture, factor: float, method: str) -> Picture:
-    """Enlarge as the node `upscale` says."""
+    """Enlarge with a filter, as the node `upscale` says."""
+    return filtered(picture, enlarged_size(picture, factor), method)
+
+
+def enlarged_size(picture: Picture, factor: float) -> tuple[int, int]:
+    """Width and height of a picture `factor` times as large. Raises StepError where that is over 100 million pixels."""
     wide, high = (max(1, round(side * factor)) for side in (picture.width, picture.height))
     largest = math.floor(math.sqrt(MAX_PIXELS / (picture.width * picture.height)) * 100) / 100
     check_area(
@@ -45,14 +50,15 @@ def enlarged(picture: Picture, factor: float, method: str) -> Picture:
         f"{factor:g} times {picture.width}x{picture.height}",
         f"The largest factor that fits is {largest:g}.",
     )
-    return _filtered(picture, wide, high, Image.Resampling[method.upper()], None)
+    return wide, high
 
 
-def _filtered(picture: Picture, width: int, height: int, method: Image.Resampling, box: Box | None) -> Picture:
-    if (width, height) == (picture.width, picture.height):
+def filtered(picture: Picture, size: tuple[int, int], method: str, box: Box | None = None) -> Picture:
+    """Bring a picture, or the part of it in `box`, to a size with one of Pillow's filters."""
+    if size == (picture.width, picture.height):
         return picture
     # Pillow weights colours by their alpha here, so that hidden colours do not bleed into visible ones.
-    return Picture(picture.pixels.resize((width, height), method, box=box))
+    return Picture(picture.pixels.resize(size, Image.Resampling[method.upper()], box=box))
 
 
 def _completed(picture: Picture, width: int | None, height: int | None) -> tuple[int, int]:

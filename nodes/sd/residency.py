@@ -12,9 +12,10 @@ its size, where it is, and how many steps are using it. On the CPU nothing ever 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
@@ -27,6 +28,7 @@ from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype, load
 from nodes.sd.memory import free_bytes, named_out_of_memory
 from nodes.sd.models import opened
+from nodes.sd.upscalers import load_upscaler
 
 WORKING_BYTES = 2 << 30
 """What a step is given beside its weights before other weights are moved out; 512 x 512 needs about half of it."""
@@ -109,7 +111,7 @@ class Weights:
         if handle.patches:
             raise NotImplementedError(f"weights are not patched yet: {handle.patches}")
         if key not in self._held:
-            module = load(opened(ctx.locate(handle.digest)), handle.family, handle.component, dtype)
+            module = _read(handle, ctx.locate(handle.digest), dtype)
             self.loads += 1
             size = sum(weight.numel() * weight.element_size() for weight in module.state_dict().values())
             self._held[key] = Held(module, size)
@@ -137,5 +139,13 @@ class Weights:
             torch.cuda.empty_cache()
 
 
+def _read(handle: ModelHandle, path: Path, dtype: torch.dtype) -> torch.nn.Module:
+    if alone := ALONE.get(handle.component):
+        return alone(path, dtype)
+    return load(opened(path), handle.family, handle.component, dtype)
+
+
+ALONE: Mapping[str, Callable[[Path, torch.dtype], torch.nn.Module]] = {"upscaler": load_upscaler}
+"""What reads the components that are files of their own, not parts of a model."""
 weights = Weights()
 """The one owner."""

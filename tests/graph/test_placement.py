@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
 import pytest
 
 from graph.errors import UsageError
+from graph.node import Context, Node
 from graph.placement import Device, must_have, place, survey
+from graph.registry import Registry
+from graph.values import Picture, SuperResolution
+from graph.views import plan_json
+from tests.graph.lab import REGISTRY, Lab
 
 FAST = frozenset({"fp32", "fp16", "bf16"})
 GPU = Device("cuda:0", "a GPU", 8 << 30, "fp16", FAST, "fp16: tensor cores")
@@ -50,3 +59,40 @@ def test_half_precision_on_a_cpu_becomes_full_with_the_reason() -> None:
 
     assert "fp32" == placed.precision
     assert "fp32 though load_model asks for fp16" in placed.why
+
+
+class Net(Node, kind="net", version=1):
+    """Name a model."""
+
+    def run(self, ctx: Context) -> SuperResolution:
+        return SuperResolution("0", "upscaler", "compact")
+
+
+class Polish(Node, kind="polish", version=1, accelerated=True):
+    """Something that a model may help with."""
+
+    def run(self, ctx: Context, image: Picture, model: SuperResolution | None = None) -> Picture:
+        return image
+
+
+def test_a_node_that_is_given_none_of_its_models_needs_no_device(tmp_path: Path) -> None:
+    """Or its results would have other keys on a machine that computes in another precision."""
+    text = """
+        nodes:
+          net:   {use: net}
+          plain: {use: paint}
+          bare:  {use: polish, image: $plain}
+          whole: {use: polish, image: $plain, model: $net}
+        outputs: {bare: $bare, whole: $whole}
+        """
+    gpu = replace(CPU, name="cuda:0", best="fp16", fast=FAST)
+    kinds = Registry(MappingProxyType({**REGISTRY.kinds, "net": Net, "polish": Polish}))
+    here, there = (Lab(tmp_path, kinds, devices=devices) for devices in ((CPU,), (gpu, CPU)))
+    here.run(text)
+    keys = [{part.step.name: part.key for part in lab.plan(text).steps} for lab in (here, there)]
+
+    assert keys[0]["bare"] == keys[1]["bare"]
+    assert keys[0]["whole"] != keys[1]["whole"]
+    assert ["", "cuda:0"] == [
+        told["device"] for told in plan_json(there.plan(text))["nodes"] if told["kind"] == "polish"
+    ]
