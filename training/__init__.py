@@ -8,4 +8,5 @@ No part of Darkroom imports this package, and it imports no part of Darkroom. Fr
     vae, text, denoiser              the three networks and their lessons
     export, score, judge             the model folder           what it can draw, counted
     stages, __main__                 everything in order
+    upscaler                         beside them: the net that enlarges what the model paints
 """

@@ -23,14 +23,17 @@ Field = NDArray[np.float32]
 
 def draw(scene: Scene) -> NDArray[np.uint8]:
     """Draw a scene as (128, 128, 3) RGB; the same scene always gives the same pixels."""
-    if scene.words["kind"] == "landscape":
-        return draw_landscape(scene)
-    rng = Random(scene.seed)
-    canvas = _ground(scene.words, rng).resize((2 * SIZE, 2 * SIZE), Image.Resampling.NEAREST)
+    return draw_landscape(scene) if scene.words["kind"] == "landscape" else draw_figures(scene, 1)
+
+
+def draw_figures(scene: Scene, zoom: int) -> NDArray[np.uint8]:
+    """Draw a scene that is no landscape as (128 * zoom, 128 * zoom, 3) RGB."""
+    rng, scale = Random(scene.seed), 2 * zoom
+    canvas = _ground(scene.words, rng).resize((scale * SIZE, scale * SIZE), Image.Resampling.NEAREST)
     pen = ImageDraw.Draw(canvas)
     for shape, colour, (x, y), radius in _figures(scene.words, rng):
         outline = outline_of(shape, radius, math.radians(rng.uniform(-5, 5)))
-        pen.polygon([(2 * (x + dx), 2 * (y + dy)) for dx, dy in outline], fill=tint(COLOURS[colour], rng))
+        pen.polygon([(scale * (x + dx), scale * (y + dy)) for dx, dy in outline], fill=tint(COLOURS[colour], rng))
     return np.asarray(canvas.reduce(2))
 
 
