@@ -20,6 +20,7 @@ class Refiner(StableDiffusionXL):
     """The family "sdxl-refiner"."""
 
     name = "sdxl-refiner"
+    network = "sdxl-refiner"
     conditioning = "sdxl-refiner"
     encoders = ("text_encoder_2",)
     components: Mapping[str, Part] = MappingProxyType(
