@@ -16,7 +16,7 @@ from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
 from graph.node import Context
-from graph.values import Conditioning, Latents, Picture, decode, encode
+from graph.values import Conditioning, Picture, decode, encode
 from nodes.load_model import LoadModel, Parts
 from nodes.noise import Noise
 from nodes.sampler import Method, Sampler
@@ -26,6 +26,7 @@ from nodes.sd.tensors import thaw
 from nodes.text_encode import TextEncode
 from nodes.vae_decode import VaeDecode
 from nodes.vae_encode import VaeEncode
+from tests.nodes.sd.parity import compare
 
 Prompts = tuple[Conditioning, Conditioning]
 
@@ -110,11 +111,6 @@ def same(value: Any) -> Any:
     return decode(encode(value).data)
 
 
-def equal(whole: tuple[torch.Tensor, Image.Image], latents: Latents, image: Picture) -> None:
-    assert torch.equal(whole[0], thaw(latents.samples))
-    assert Picture(whole[1]) == image
-
-
 @pytest.mark.parametrize("size", [SQUARE, WIDE], ids=["square", "wide"])
 @pytest.mark.parametrize("cfg", [7.5, 1.0], ids=["guided", "unguided"])
 @pytest.mark.parametrize("method", ALL)
@@ -127,7 +123,10 @@ def test_txt2img_is_the_pipeline_bit_for_bit(
     noise = same(Noise(seed=5, width=width, height=height).run(ctx, parts.model))
     latents = same(Sampler(method=method, steps=STEPS, cfg=cfg).run(ctx, parts.model, *prompts, noise))
 
-    equal(
+    compare(
+        "sd1",
+        "txt2img",
+        method,
         expected(pipe, 5, width=width, height=height, guidance_scale=cfg),
         latents,
         VaeDecode().run(ctx, parts.vae, latents).image,
@@ -154,7 +153,10 @@ def test_img2img_is_the_pipeline_bit_for_bit(
     sampler = Sampler(method=method, steps=STEPS, cfg=cfg, strength=strength)
     latents = same(sampler.run(ctx, parts.model, *prompts, start))
 
-    equal(
+    compare(
+        "sd1",
+        "img2img",
+        method,
         expected(pipe, 5, image=picture(size).pixels, strength=strength, guidance_scale=cfg),
         latents,
         VaeDecode().run(ctx, parts.vae, latents).image,
@@ -168,7 +170,14 @@ def test_eta_is_the_pipelines(eta: float, whole: Any, parts: Parts, prompts: Pro
     noise = Noise(seed=5, width=64, height=64).run(ctx, parts.model)
     latents = Sampler(method="ddim", steps=STEPS, eta=eta).run(ctx, parts.model, *prompts, noise)
 
-    equal(expected(pipe, 5, width=64, height=64, eta=eta), latents, VaeDecode().run(ctx, parts.vae, latents).image)
+    compare(
+        "sd1",
+        "txt2img, eta",
+        "ddim",
+        expected(pipe, 5, width=64, height=64, eta=eta),
+        latents,
+        VaeDecode().run(ctx, parts.vae, latents).image,
+    )
 
 
 @pytest.mark.parametrize("more", [{}, {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}])
@@ -189,7 +198,14 @@ def test_a_model_that_predicts_velocity_is_the_pipelines(
         ctx, parts.model, positive, negative, noise
     )
 
-    equal(expected(pipe, 5, width=64, height=64), latents, VaeDecode().run(ctx, parts.vae, latents).image)
+    compare(
+        "sd1",
+        "txt2img, v-prediction",
+        method,
+        expected(pipe, 5, width=64, height=64),
+        latents,
+        VaeDecode().run(ctx, parts.vae, latents).image,
+    )
 
 
 @pytest.mark.parametrize("clip_skip", [1, 2])

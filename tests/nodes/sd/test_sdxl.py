@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from graph.errors import StepError
 from graph.node import Context
-from graph.values import Conditioning, Latents, Picture, decode, encode
+from graph.values import Conditioning, Picture, decode, encode
 from nodes.load_model import LoadModel, Parts
 from nodes.micro_condition import MicroCondition
 from nodes.noise import Noise
@@ -31,6 +31,7 @@ from nodes.text_encode import TextEncode
 from nodes.vae_decode import VaeDecode
 from nodes.vae_encode import VaeEncode
 from tests.nodes.sd.conftest import write_tokenizer
+from tests.nodes.sd.parity import compare
 
 PROMPT, NEGATIVE, STEPS = "a cat and a dog", "blurry", 4
 METHODS = ["euler", "euler_a", "ddim", "dpmpp_2m", "heun", "unipc", "dpmpp_2m_sde_karras"]
@@ -161,11 +162,6 @@ def expected(pipe: Any, method: str, **call: Any) -> tuple[torch.Tensor, Image.I
     return seen[-1], image
 
 
-def equal(whole: tuple[torch.Tensor, Image.Image], latents: Latents, image: Picture) -> None:
-    assert torch.equal(whole[0], thaw(latents.samples))
-    assert Picture(whole[1]) == image
-
-
 def picture() -> Picture:
     return Picture(Image.linear_gradient("L").resize((96, 64)).convert("RGB"))
 
@@ -179,7 +175,10 @@ def test_txt2img_is_the_pipeline_bit_for_bit(method: Any, cfg: float, base: Any,
     sampler = Sampler(method=method, steps=STEPS, cfg=cfg)
     latents = sampler.run(ctx, parts.model, *encoded(parts, ctx), noise)
 
-    equal(
+    compare(
+        "sdxl",
+        "txt2img",
+        method,
         expected(base, method, width=96, height=64, guidance_scale=cfg),
         latents,
         VaeDecode().run(ctx, parts.vae, latents).image,
@@ -195,7 +194,10 @@ def test_img2img_is_the_pipeline_bit_for_bit(method: Any, base: Any, ctx: Contex
     sampler = Sampler(method=method, steps=STEPS, cfg=5.0, strength=0.6)
     latents = sampler.run(ctx, parts.model, *encoded(parts, ctx), start)
 
-    equal(
+    compare(
+        "sdxl",
+        "img2img",
+        method,
         expected(pipe, method, image=picture().pixels, strength=0.6, guidance_scale=5.0),
         latents,
         VaeDecode().run(ctx, parts.vae, latents).image,
@@ -210,7 +212,10 @@ def test_the_refiner_is_its_pipeline_bit_for_bit(method: Any, refiner: Any, ctx:
     sampler = Sampler(method=method, steps=STEPS, cfg=5.0, strength=0.6)
     latents = sampler.run(ctx, parts.model, *encoded(parts, ctx), start)
 
-    equal(
+    compare(
+        "sdxl-refiner",
+        "img2img",
+        method,
         expected(refiner, method, image=picture().pixels, strength=0.6, guidance_scale=5.0),
         latents,
         VaeDecode().run(ctx, parts.vae, latents).image,
