@@ -25,7 +25,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_file(path: Path, cache: Path, out: Path | None = None, **params: object) -> Results:
-    return run(set_values(load(path), {**QUICK, **params}), cache=cache, out=out)
+    workflow = load(path)
+    quick = {name: value for name, value in QUICK.items() if name in workflow.params}
+    return run(set_values(workflow, {**quick, **params}), cache=cache, out=out)
 
 
 def run_text(text: str, cache: Path, folder: Path, **params: object) -> Results:
@@ -40,7 +42,7 @@ def test_a_shipped_workflow_runs_and_its_second_run_computes_nothing(path: Path,
     first = run_file(path, cache, tmp_path)
     second = run_file(path, cache, tmp_path)
 
-    assert {"hit"} == set(second.actions.values())
+    assert {"hit"} == set(second.actions.values()) - {"skipped"}
     assert ["kept"] * len(first.saved) == [output.action for output in second.saved]
     for output in first.saved:
         with Image.open(output.path) as image:
