@@ -10,7 +10,7 @@ FLOORS = (
     ("workflow",),
     ("steps", "order"),
     ("lookup",),
-    ("wanted", "living", "traits"),
+    ("wanted", "living", "traits", "inherited"),
     ("wiring",),
     ("index",),
     ("store", "memory"),

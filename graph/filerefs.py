@@ -9,8 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from graph.errors import MissingError
+from graph.errors import MissingError, Place
 from graph.signatures import HEAD, is_picture, what_else
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """A value that a file proposes for a parameter of the nodes that what is in it goes to."""
+
+    kind: str
+    """Of these nodes."""
+    name: str
+    value: str | int | float | bool | None
+    text: str
+    """The value in the words of who wrote it."""
+    quoted: bool
+    place: Place
+    kind_place: Place
+    folder: Path
+    """What a relative path starts from."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,10 @@ class FileRef:
     def traits(self) -> Mapping[str, str]:
         """What the file says of the values that are made from it, by the words in their `carries`."""
         return {}
+
+    def defaults(self) -> tuple[Default, ...]:
+        """What the file proposes for parameters to which the workflow gives no value."""
+        return ()
 
 
 class PictureFile(FileRef):

@@ -46,7 +46,7 @@ class Step:
     places: Mapping[str, Place] = field(default_factory=dict)
     """Of each input, for mistakes found later."""
     origins: Mapping[str, str] = field(default_factory=dict)
-    """Of each parameter given: "node" or "defaults"."""
+    """Of each parameter given: "node", "defaults" (of the workflow) or "model" (what a model brings along)."""
 
     @property
     def kind(self) -> str:

@@ -12,7 +12,7 @@ from graph.explain import Change, words
 from graph.node import parameters
 from graph.order import ancestors
 from graph.plan import Plan, Planned
-from graph.steps import Graph
+from graph.steps import Graph, Step
 from graph.tables import render
 
 PLAN_HEADER = ("node", "kind", "action", "device", "why")
@@ -41,12 +41,17 @@ def defaults_table(graph: Graph, width: int | None, colour: bool) -> str:
     rows = []
     for step in graph.steps.values():
         for name, parameter in parameters(step.node).items():
-            origin = step.origins.get(name, "")
             value = (
                 "(from another node)" if name in step.linked else words(_plain(step.fixed.get(name, parameter.default)))
             )
-            rows.append((step.name, name, value, {"node": "the node", "defaults": "defaults:"}.get(origin, "the kind")))
+            rows.append((step.name, name, value, _set_by(step, name)))
     return render(rows, ("node", "parameter", "value", "set by"), width, colour)
+
+
+def _set_by(step: Step, name: str) -> str:
+    if step.origins.get(name) == "model":
+        return step.places[name].file
+    return {"node": "the node", "defaults": "defaults:"}.get(step.origins.get(name, ""), "the kind")
 
 
 def why_text(plan: Mapping[str, Planned], node: str, found: Sequence[Change] | None, since: str) -> str:

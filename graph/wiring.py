@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from graph.conditions import Condition, holds, links
 from graph.errors import DarkroomError, MissingError, Mistake, Place, WorkflowError, suggest
 from graph.fields import Given, checked, fitted, scalar_of, shown
+from graph.inherited import inherit
 from graph.lookup import Found, Scope, fits, resolve
 from graph.node import SCALARS, Node, Port, outputs, parameters, ports, type_name
 from graph.order import Cycle, ancestors, dependency_order
@@ -41,6 +42,7 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
     wanted = find_wanted(scope, known, only)
     needs = {name: [need for need in step.needs if need in known] for name, step in known.items()}
     order = _ordered(scope, known, needs)
+    known = inherit(scope, known, order)
     scope.mistakes.extend(disagreements(known, order))
     if scope.mistakes:
         raise WorkflowError(_told_once(scope.mistakes))
@@ -174,6 +176,8 @@ def _parameters(
 def _fix(scope: Scope, fixed: dict[str, object], owner: str, part: Input, given: Given, annotation: object) -> None:
     try:
         fixed[part.name] = fitted(given, annotation)
+    except WorkflowError as error:
+        scope.mistakes.extend(error.mistakes)
     except MissingError as error:
         message = f"{owner}.{part.name}: {error.message}"
         scope.tell(error.code, message, part.value.place, error.hint, missing=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Self
 
 from graph.errors import MissingError, suggest
-from graph.filerefs import FileRef
+from graph.filerefs import Default, FileRef
 from nodes.sd.families import recognise, tokenizer_of
 from nodes.sd.folders import ModelFolder, weight_files
 from nodes.sd.headers import read_header
 from nodes.sd.search import find
+from nodes.sd.sidecar import sidecar
 
 TINY = "builtin:tiny"
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -37,6 +38,7 @@ class ModelFile(FileRef):
         if path.is_file():
             raise _single_file(written, path)
         check(ModelFolder(path))
+        sidecar(path)
         return cls(written, path)
 
     @property
@@ -53,6 +55,10 @@ class ModelFile(FileRef):
     def text_encoder(self) -> str:
         """The component that stands for all its text encoders."""
         return recognise(ModelFolder(self.path)).encoders[0]
+
+    def defaults(self) -> tuple[Default, ...]:
+        """What the file beside the model proposes for the nodes that take its parts."""
+        return sidecar(self.path).defaults
 
     def members(self) -> tuple[tuple[str, Path], ...]:
         """The files that decide what the model does: configs, tokenizer, weights. No model card, no previews."""

@@ -1,0 +1,104 @@
+"""What is said of a model in a file beside it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import darkroom
+from graph.errors import MissingError, WorkflowError
+from graph.workflow import parse
+from nodes.sd.sidecar import Sidecar, place_of, sidecar
+
+WORKFLOW = """\
+darkroom: 1
+nodes:
+  model:   {use: load_model, path: MODEL}
+  words:   {use: text_encode, text_encoder: $model.text_encoder}
+  start:   {use: noise, model: $model}
+  painted: {use: sampler, model: $model, positive: $words, negative: $words, latents: $start, cfg: 3}
+  decoded: {use: vae_decode, vae: $model.vae, latents: $painted}
+"""
+
+
+def check(model: Path) -> darkroom.Graph:
+    return darkroom.check(parse(WORKFLOW.replace("MODEL", str(model)).encode(), "w.yaml", Path()))
+
+
+def mistakes(model: Path) -> list[tuple[str, str, str, str]]:
+    with pytest.raises(WorkflowError) as caught:
+        check(model)
+    return [(one.code, str(one.place).removeprefix(str(model)), one.message, one.hint) for one in caught.value.mistakes]
+
+
+def test_its_defaults_reach_the_nodes_of_the_model(spoiled: Path) -> None:
+    (spoiled / "model.yaml").write_text(
+        "darkroom: 1\ndefaults: {sampler: {steps: 7, cfg: 4}, noise: {width: 128}, text_encode: {clip_skip: 1}}\n"
+    )
+    steps = check(spoiled).steps
+
+    assert {"steps": 7, "cfg": 3.0} == steps["painted"].fixed
+    assert {"width": 128} == steps["start"].fixed
+    assert {"clip_skip": 1} == steps["words"].fixed
+    assert {"steps": "model", "cfg": "node"} == {
+        name: by for name, by in steps["painted"].origins.items() if name in ("steps", "cfg")
+    }
+
+
+def test_every_mistake_has_its_place_in_the_sidecar(spoiled: Path) -> None:
+    (spoiled / "model.yaml").write_text(
+        "defaults: [x]\ntokeniser: t\ntokenizer: nowhere\nvae: {}\nfamily: sd7\nprediction: v\n"
+    )
+
+    assert [
+        ("version", "/model.yaml:1:1", "the version is missing, or unknown", "Begin with: darkroom: 1"),
+        ("syntax", "/model.yaml:1:11", "defaults takes a table", "Write defaults: {sampler: {steps: 20}}."),
+        ("unknown-key", "/model.yaml:2:1", 'unknown key "tokeniser"', 'Did you mean "tokenizer"?'),
+        ("missing-file", "/model.yaml:3:12", 'tokenizer "nowhere" is not there', ""),
+        ("bad-value", "/model.yaml:4:6", "vae takes one value", ""),
+        ("bad-value", "/model.yaml:5:9"),
+        ("bad-value", "/model.yaml:6:13"),
+    ] == [row if at < 5 else row[:2] for at, row in enumerate(mistakes(spoiled))]
+
+
+def test_wrong_defaults_are_told_with_those_of_the_workflow(spoiled: Path) -> None:
+    (spoiled / "model.yaml").write_text("darkroom: 1\ndefaults:\n  sampler: {steps: 0, stps: 1}\n  nois: {width: 1}\n")
+
+    assert [
+        ("bad-value", "/model.yaml:3:20", "The nearest valid value is 1."),
+        ("unknown-parameter", "/model.yaml:3:29", 'Did you mean "steps"?'),
+        ("unknown-kind", "/model.yaml:4:3", 'Did you mean "noise"?'),
+    ] == [(code, place, hint) for code, place, _, hint in mistakes(spoiled)]
+
+
+@pytest.mark.parametrize("content", ["", "a", "[" * 100_000, "&a [*a]", "!!python/object/apply:os.system [x]", "\0"])
+def test_a_sidecar_that_is_none_is_refused_with_its_place(content: str, spoiled: Path) -> None:
+    (spoiled / "model.yaml").write_text(content)
+
+    assert mistakes(spoiled)[0][1].startswith("/model.yaml:1:")
+
+
+def test_a_pipe_is_not_waited_for(spoiled: Path) -> None:
+    os.mkfifo(spoiled / "model.yaml")
+
+    with pytest.raises(MissingError, match="is not a file"):
+        sidecar(spoiled)
+
+
+def test_the_sidecar_of_a_file_is_not_the_config_of_a_network(tmp_path: Path) -> None:
+    model = tmp_path / "v1.5.safetensors"
+    model.touch()
+    (tmp_path / "v1.5.yaml").write_text("model: {target: ldm.models.diffusion.ddpm.LatentDiffusion}\n")
+
+    assert Sidecar() == sidecar(model)
+    assert tmp_path / "v1.5.model.yaml" == place_of(model)
+
+
+def test_an_edited_sidecar_is_read_again(spoiled: Path) -> None:
+    (spoiled / "model.yaml").write_text("darkroom: 1\ndefaults: {sampler: {steps: 7}}\n")
+    check(spoiled)
+    (spoiled / "model.yaml").write_text("darkroom: 1\ndefaults: {sampler: {steps: 11}}\n")
+
+    assert 11 == check(spoiled).steps["painted"].fixed["steps"]
