@@ -1,7 +1,7 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
-    ("errors", "events", "tables", "pace", "streams", "signatures"),
+    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints"),
     ("values", "filerefs", "syntax", "report", "metadata"),
     ("outputs", "document", "node", "files"),
     ("references", "fields", "registry", "sources", "keys"),

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from graph.failpoints import reached
 from graph.living import alone
 
 FORMAT = 1
@@ -57,6 +58,7 @@ def begin_anew(folder: Path, warn: Callable[[str], None]) -> sqlite3.Connection:
     warn(f"the index of the cache cannot be read; a new one is begun, and {kept} is the old one")
     for ending in ("-shm", "-wal", ""):
         with contextlib.suppress(FileNotFoundError):
+            reached("index.aside")
             (folder / f"index{ending}").replace(folder / f"index.broken{ending}")
     index = _made(folder)
     if index is None:
@@ -68,6 +70,7 @@ def _made(folder: Path) -> sqlite3.Connection | None:
     """The index, with its tables; None if what lies there is not one of this format."""
     index = _connect(folder)
     try:
+        reached("index.make")
         if _format(index) == 0 and not index.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             index.executescript(_SCHEMA)
         if _format(index) == FORMAT:

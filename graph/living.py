@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from graph.failpoints import reached
+
 if sys.platform == "win32":
     import msvcrt
 
@@ -34,6 +36,7 @@ def register(folder: Path) -> tuple[str, int]:
     """Make and lock this opening's own file among the living."""
     while True:
         name = f"{os.getpid()}-{os.urandom(4).hex()}"
+        reached("living.open")
         file = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         if _try_lock(file) and (folder / name).exists():  # else another took it for a dead one's, just before
             return name, file

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from graph.errors import StepError, suggest
+from graph.failpoints import reached
 from graph.metadata import exif, text_chunks
 from graph.values import Picture, SavedFile
 
@@ -53,7 +54,8 @@ def write_picture(
     """Write a picture below a folder, under the first free name of a pattern, with texts inside the file.
 
     pattern: {field} and {field:spec} are filled in from `fields`; {n} counts from 1 to the first name that is free.
-    Without {n}, a taken name gets -2, -3 ... Slashes make folders. docs/pictures.md says what becomes of odd names.
+    Without {n}, a taken name gets -2, -3 ... A file that holds these very bytes is not written again. Slashes make
+    folders. docs/pictures.md says what becomes of odd names.
     metadata: by a key of 1 to 79 Latin letters. `read_metadata` reads it back.
     format: png, jpeg or webp; "" takes the suffix of the pattern, or png.
 
@@ -66,11 +68,9 @@ def write_picture(
     for name in _names(stem, pattern[len(stem) :] or _SUFFIXES[format], fields):
         target = root / name
         try:
-            if os.path.lexists(target):
-                continue
             _check_inside(target, root, pattern)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if _place(data, target):
+            if (not os.path.lexists(target) and _place(data, target)) or _holds(target, data):
                 return SavedFile(str(target), hashlib.sha256(data).hexdigest(), len(data))
         except (OSError, UnicodeEncodeError) as error:
             raise StepError(
@@ -98,6 +98,12 @@ def still_there(file: SavedFile) -> bool:
             return hashlib.file_digest(stream, "sha256").hexdigest() == file.digest
     except (OSError, ValueError):
         return False
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether a file is the very one that is to be written: by a run, say, that was killed before it noted it."""
+    is_alike = not path.is_symlink() and path.is_file() and path.stat().st_size == len(data)
+    return is_alike and path.read_bytes() == data
 
 
 def _format(pattern: str, format: str) -> tuple[str, str]:
@@ -206,6 +212,7 @@ def _place_nameless(data: bytes, target: Path) -> bool:
     """Linux: the file gets its only name when it is whole, so that a kill leaves nothing."""
     with os.fdopen(os.open(target.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb") as stream:
         _write(stream, data)
+        reached("picture.link")
         try:
             # Only with a dir_fd (not used: the path is absolute) does Python make link follow this link to the file.
             os.link(f"/proc/self/fd/{stream.fileno()}", target, src_dir_fd=stream.fileno())
@@ -220,12 +227,14 @@ def _place_beside(data: bytes, target: Path) -> bool:
     try:
         with beside.open("xb") as stream:
             _write(stream, data)
+        reached("picture.link")
         try:
             os.link(beside, target)
         except FileExistsError:
             raise
         except OSError:
             target.open("xb").close()
+            reached("picture.rename")
             os.replace(beside, target)
     except FileExistsError:
         return False
@@ -235,8 +244,10 @@ def _place_beside(data: bytes, target: Path) -> bool:
 
 
 def _write(stream: BinaryIO, data: bytes) -> None:
+    reached("picture.write")
     stream.write(data)
     stream.flush()
+    reached("picture.fsync")
     os.fsync(stream.fileno())
 
 

@@ -55,6 +55,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from graph.failpoints import reached
 from graph.index import FORMAT, begin_anew, open_index
 from graph.living import alone, living, register
 from graph.values import Blob
@@ -69,6 +70,8 @@ USED = "coalesce(CAST(used AS REAL), 0)"
 _RESULT = "key, outputs, recipe, seconds, made, seal"
 _PUT_BLOB = """INSERT INTO blobs VALUES (?, ?, ?, ?)
 ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used = excluded.used, data = excluded.data"""
+_AT_A_TIME = 16 << 20
+"""Bytes that one call writes."""
 _AT_ONCE = 500
 """Placeholders in one statement; SQLite allows at least 999."""
 
@@ -214,6 +217,7 @@ class Store:
                 if _has_digest(data, digest):
                     return False
             index.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
+            reached("blob.unlink")
             self.path(digest).unlink(missing_ok=True)
         return True
 
@@ -244,10 +248,13 @@ class Store:
         with self._lock:
             if (self.folder / "index").stat().st_ino != self._inode:
                 raise OSError("the index was replaced")
+            reached("index.begin")
             self._index.execute("BEGIN IMMEDIATE")
             try:
                 yield self._index
+                reached("index.commit")
                 self._index.execute("COMMIT")
+                reached("index.committed")
             finally:
                 if self._index.in_transaction:
                     self._index.execute("ROLLBACK")
@@ -261,8 +268,11 @@ class Store:
             now = time.time()
             read, self.stale = self.stale, set()
             _mark_used(index, read, now)
+            reached("index.results")
             index.executemany("REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)", map(_result_row, results))
+            reached("index.blobs")
             index.executemany(_PUT_BLOB, (_blob_row(blob, now) for blob in blobs))
+            reached("index.notes")
             noted = (_note_row(note, now) for note in notes)
             index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
             for blob in large:
@@ -275,6 +285,7 @@ class Store:
             if path.stat().st_size == len(blob.data):
                 return
         except FileNotFoundError:
+            reached("blob.mkdir")
             path.parent.mkdir(exist_ok=True)
         self._write_beside(path, blob.data)
 
@@ -282,12 +293,17 @@ class Store:
         self._count += 1
         part = self.folder / "writing" / f"{self.name}-{self._count}-{path.name[:12]}"
         try:
+            reached("blob.open")
             with part.open("xb", buffering=0) as file:
                 rest = memoryview(data)
                 while rest:
-                    rest = rest[file.write(rest) :]
+                    reached("blob.write")
+                    rest = rest[file.write(rest[:_AT_A_TIME]) :]
+                reached("blob.fsync")
                 os.fsync(file.fileno())
+            reached("blob.rename")
             part.replace(path)
+            reached("blob.renamed")
         except BaseException:
             part.unlink(missing_ok=True)
             raise

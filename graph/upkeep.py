@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graph.errors import MissingError, UsageError
+from graph.failpoints import reached
 from graph.index import FORMAT
 from graph.store import USED, Result, Store
 
@@ -272,6 +273,7 @@ def _evict(store: Store, floor: float, most_bytes: int, oldest: float) -> tuple[
             surplus = _blobs(store)[1] - most_bytes
             page = _victims(store, floor, surplus, oldest)
             for digest, _ in page:
+                reached("gc.unlink")
                 index.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
                 store.path(digest).unlink(missing_ok=True)
         if not page:

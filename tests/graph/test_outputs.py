@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import struct
 import zlib
@@ -22,12 +23,18 @@ from graph.outputs import still_there, write_picture
 from graph.values import Picture, SavedFile
 
 RED = Picture(Image.new("RGB", (9, 7), "red"))
+_MARKS = itertools.count()
 FIELDS = {"name": "city", "node": "print", "seed": 42, "strength": 0.5, "date": datetime.date(2026, 3, 1)}
 TEXTS = {"darkroom": 'prompt: "grüße 🎨\n\ttwo lines"', "darkroom.seed": "42"}
 
 
 def _write(folder: Path, pattern: str, **options: Any) -> SavedFile:
     return write_picture(RED, folder, pattern, FIELDS, {}, **options)
+
+
+def _write_another(folder: Path, pattern: str) -> SavedFile:
+    """A picture whose file is like no other."""
+    return write_picture(RED, folder, pattern, FIELDS, {"mark": f"{os.getpid()} {next(_MARKS)}"})
 
 
 def _files(folder: Path) -> list[str]:
@@ -57,10 +64,19 @@ def test_a_pattern_is_filled_in(tmp_path: Path, pattern: str, name: str) -> None
     assert still_there(file)
 
 
+@pytest.mark.parametrize("pattern", ["x.png", "{n}.png"])
+def test_a_file_with_these_very_bytes_is_not_written_again(tmp_path: Path, pattern: str) -> None:
+    _write_another(tmp_path, pattern)
+    first = _write(tmp_path, pattern)
+
+    assert first == _write(tmp_path, pattern)
+    assert 2 == len(_files(tmp_path))
+
+
 def test_numbers_go_on_at_the_first_free_one(tmp_path: Path) -> None:
     (tmp_path / "2.png").write_bytes(b"mine")
     for pattern in ("{n}.png", "{n}.png", "x.png", "x.png", "x.png"):
-        _write(tmp_path, pattern)
+        _write_another(tmp_path, pattern)
 
     assert ["1.png", "2.png", "3.png", "x-2.png", "x-3.png", "x.png"] == _files(tmp_path)
     assert b"mine" == (tmp_path / "2.png").read_bytes()
@@ -117,7 +133,7 @@ def test_links_that_point_out_are_not_followed(tmp_path: Path) -> None:
 def test_a_race_gives_every_picture_its_own_file(tmp_path: Path, place: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(outputs, "_place", place)
     with ThreadPoolExecutor(8) as pool:
-        files = list(pool.map(lambda _: _write(tmp_path, "{n}.png"), range(40)))
+        files = list(pool.map(lambda _: _write_another(tmp_path, "{n}.png"), range(40)))
 
     assert 40 == len({file.path for file in files})
     assert sorted(f"{n}.png" for n in range(1, 41)) == _files(tmp_path)
@@ -129,7 +145,7 @@ def test_processes_race_too(tmp_path: Path) -> None:
         if not (child := os.fork()):
             try:
                 for _ in range(10):
-                    _write(tmp_path, "{n}.png")
+                    _write_another(tmp_path, "{n}.png")
             finally:
                 os._exit(0)
         children.append(child)
@@ -137,7 +153,7 @@ def test_processes_race_too(tmp_path: Path) -> None:
         os.waitpid(child, 0)
 
     assert sorted(f"{n}.png" for n in range(1, 41)) == _files(tmp_path)
-    assert 1 == len({path.read_bytes() for path in tmp_path.iterdir()})
+    assert 40 == len({path.read_bytes() for path in tmp_path.iterdir()})
 
 
 def test_without_links_a_name_is_reserved(tmp_path: Path, monkeypatch: Any) -> None:
@@ -145,7 +161,7 @@ def test_without_links_a_name_is_reserved(tmp_path: Path, monkeypatch: Any) -> N
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no_links)
-    files = [_write(tmp_path, "x.png") for _ in range(2)]
+    files = [_write_another(tmp_path, "x.png") for _ in range(2)]
 
     assert ["x-2.png", "x.png"] == _files(tmp_path)
     assert all(still_there(file) for file in files)
