@@ -190,6 +190,8 @@ class Conditioning(Value, noun="conditioning"):
     """Of a prompt that changes while it is sampled, what it becomes; this one is the first."""
     script: str = ""
     """When it becomes which, as canonical JSON; "" where it never changes."""
+    filler: Tensor | None = None
+    """F32, (1, longest, width), of a prompt of several chunks: an empty one, which makes a shorter prompt as long."""
     micro: tuple[tuple[str, float], ...] = ()
     """What the picture is said to be (its size before cropping ...), by name, for families that are told."""
 

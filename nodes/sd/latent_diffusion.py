@@ -8,17 +8,20 @@ Source: Rombach et al. 2022 (arXiv:2112.10752).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graph.errors import StepError
 from graph.values import Guide, Inpainting
-from nodes.sd.families import Floors, Part, Prompt, Steering, Task
+from nodes.sd.families import Floors, Part, Passage, Prompt, Steering, Task
 from nodes.sd.models import Model
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
+
+    from nodes.sd.tokens import Tokens
 
 
 UNFED = ("time_cond_proj_dim", "addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim")
@@ -90,13 +93,22 @@ class LatentDiffusion:
         asks = (key for key in UNFED if unet.get(key) not in (None, self.fed.get(key)))
         return next((f'has "{key}" in its U-Net' for key in asks), "")
 
-    def encode(self, model: Model, digest: str, encoders: Mapping[str, Module], text: str, clip_skip: int) -> Prompt:
-        """clip_skip: how many last layers to leave out; the final normalisation is kept, as diffusers does."""
-        from nodes.sd import tokens
+    def encode(
+        self, model: Model, digest: str, encoders: Mapping[str, Module], passage: Passage, clip_skip: int
+    ) -> Prompt:
+        """clip_skip: how many more of the last layers to leave out than the U-Net was trained without."""
+        from nodes.sd import encoding
 
-        encoder = encoders["text_encoder"]
-        words = tokens.tokenize(model, digest, encoder.config, text)
-        return Prompt(tokens.hidden(encoder, words, clip_skip), None, words.lost)
+        return encoding.read(model, digest, encoders, passage, partial(self.states, clip_skip=clip_skip))
+
+    def states(self, encoder: Module, tokens: Tokens, clip_skip: int) -> tuple[Tensor, Tensor | None]:
+        """What the U-Net sees of one chunk, (1, tokens, width), and the pooled state of those that take one.
+
+        The final normalisation is kept, as diffusers does.
+        """
+        from nodes.sd import encoding
+
+        return encoding.hidden(encoder, tokens, clip_skip), None
 
     def latent_shape(self, model: Model, width: int | None, height: int | None) -> tuple[int, int, int]:
         """Raises StepError for a size that is no multiple of the VAE's factor (8 for Stable Diffusion)."""
@@ -131,13 +143,14 @@ class LatentDiffusion:
         """
         import torch
 
+        from nodes.sd.encoding import level
+
         self._check_prompts(denoiser, task)
         self._check_guide(task)
         guided = task.cfg > 1
         beside, labels = self.beside(denoiser, task), self.labels(denoiser, task)
-        both = [task.negative.embeddings, task.positive.embeddings]
         return Inputs(
-            torch.cat(both) if guided else task.positive.embeddings,
+            torch.cat(level([task.negative, task.positive])) if guided else task.positive.embeddings,
             task.cfg if guided else None,
             task.rescale,
             torch.cat([beside] * 2) if guided and beside is not None else beside,
@@ -198,12 +211,6 @@ class LatentDiffusion:
                     f"{which} is {prompt.embeddings.shape[-1]} wide, but the model takes {width}",
                     hint="Encode the prompts with the text encoder of the same model.",
                 )
-        if task.cfg > 1 and task.negative.embeddings.shape != task.positive.embeddings.shape:
-            raise StepError(
-                f"positive has {task.positive.embeddings.shape[1]} tokens, "
-                f"negative {task.negative.embeddings.shape[1]}",
-                hint="Encode both prompts with the same text encoder.",
-            )
 
     def _check_guide(self, task: Task) -> None:
         if self.guides and not isinstance(task.guide, self.guides):

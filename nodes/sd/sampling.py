@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -145,10 +146,11 @@ def _joined(done: list[tuple[torch.Tensor, bytes]]) -> Latents:
 
 def _denoised(job: Job, run: Schedule, start: Start, latents: torch.Tensor) -> torch.Tensor:
     """Go from the first noise level to the last."""
-    steps = len(run.times)
+    steps, order = len(run.times), run.scheduler.order
     inputs_at = job.prompts.prepared(None)
     for step, time in enumerate(run.times):
-        inputs, steering = inputs_at(step, steps), active(job.held, step, steps)
+        # A method of second order evaluates the model twice a step; a ControlNet counts the evaluations, as diffusers.
+        inputs, steering = inputs_at(step // order, math.ceil(steps / order)), active(job.held, step, steps)
         prediction = job.family.denoise_step(job.denoiser, inputs, run.scheduler, latents, time, steering)
         latents = run.scheduler.step(prediction, time, latents, **run.extras, return_dict=False)[0]
         job.ctx.progress(1 + start.before * steps + step, start.among * steps)
@@ -159,8 +161,8 @@ def _thawed(conditioning: Conditioning, like: torch.Tensor) -> Prompt:
     def there(tensor: Any) -> torch.Tensor:
         return thaw(tensor).to(like.device, like.dtype)
 
-    pooled = None if conditioning.pooled is None else there(conditioning.pooled)
-    return Prompt(there(conditioning.embeddings), pooled, "", dict(conditioning.micro))
+    pooled, filler = (None if part is None else there(part) for part in (conditioning.pooled, conditioning.filler))
+    return Prompt(there(conditioning.embeddings), pooled, "", dict(conditioning.micro), filler)
 
 
 def _refuse_prompts(family: Family, positive: Conditioning, negative: Conditioning) -> None:

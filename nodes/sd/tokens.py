@@ -1,10 +1,10 @@
-"""From text to a text encoder's hidden states."""
+"""From words to the numbers that a text encoder reads, in chunks of as many as it can."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,95 +12,124 @@ import torch
 from transformers import CLIPTokenizer
 
 from graph.errors import MissingError, StepError
-from graph.node import Context
-from graph.values import Conditioning, TextEncoder
-from nodes.sd import families
-from nodes.sd.models import Model, opened
-from nodes.sd.residency import weights
-from nodes.sd.tensors import freeze
+from nodes.sd.families import Passage, tokenizer_of
+from nodes.sd.models import Model
+from nodes.sd.prompts import Paragraphs, Piece
 
-MOST_SHOWN = 300
-"""Characters of the lost words that a warning shows."""
+COMMA = ",</w>"
+COMMA_REACH = 20
+"""A chunk that is full ends behind its last comma, if so many tokens or fewer follow it, the comma counted."""
 
 
 class Tokens(NamedTuple):
+    """One chunk."""
+
     ids: torch.Tensor
     """Int64, (1, longest), from the start mark to the end mark, padded."""
     mask: torch.Tensor | None
     """1 where there is a word, for encoders that want to know."""
+    weights: torch.Tensor | None
+    """F32, (1, longest, 1); None where all are 1."""
+
+
+class Chunks(NamedTuple):
+    """A text as one encoder reads it."""
+
+    chunks: tuple[Tokens, ...]
+    """One or more."""
+    empty: Tokens
+    """A chunk without words."""
     lost: str
     """The end of the text that did not fit in, as it was written."""
 
 
-def encode_text(ctx: Context, handle: TextEncoder, text: str, clip_skip: int) -> Conditioning:
-    """Encode a prompt; warn of the words that do not fit in. Raises StepError."""
-    family, model = families.named(handle.family), opened(ctx.locate(handle.digest))
-    with ExitStack() as borrowed, torch.inference_mode():
-        encoders = {
-            name: borrowed.enter_context(weights.use(replace(handle, component=name), ctx)) for name in family.encoders
-        }
-        prompt = family.encode(model, handle.digest, encoders, text, clip_skip)
-        if not bool(prompt.embeddings.isfinite().all()):
-            raise StepError("the text encoder gave values that are no numbers", hint="Fetch the model again.")
-        pooled = None if prompt.pooled is None else freeze(prompt.pooled.float())
-        result = Conditioning(freeze(prompt.embeddings.float()), pooled, family.conditioning)
-    if prompt.lost:
-        lost = prompt.lost if len(prompt.lost) <= MOST_SHOWN else prompt.lost[:MOST_SHOWN] + " ..."
-        ctx.warn(f'the prompt is too long for the model, these words are lost: "{lost}"')
-    return result
+class _Unit(NamedTuple):
+    """What stays together in a chunk."""
+
+    ids: tuple[int, ...]
+    weight: float
+    place: tuple[int, int, int]
+    """Of its paragraph, of the piece in it, of the letter in that."""
 
 
-def tokenize(folder: Model, digest: str, config: Any, text: str, name: str = "tokenizer") -> Tokens:
-    """Turn a text into the ids that a text encoder with this config takes.
+def chunked(model: Model, digest: str, component: str, config: Any, passage: Passage) -> Chunks:
+    """Part a text into the chunks that a text encoder with this config takes.
 
-    Raises StepError for half a character in the text, and for ids that the encoder does not know; MissingError
-    for a tokenizer that cannot be read.
+    Raises StepError for ids that the encoder does not know, MissingError for a tokenizer that cannot be read.
     """
-    _refuse_halves(text)
-    tokenizer = _tokenizer(folder.path, name, digest)
+    tokenizer = _tokenizer(model.path, tokenizer_of(component), digest)
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
-    cut = tokenizer(text, padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
-    if int(cut.input_ids.max()) >= config.vocab_size:
+    reach = COMMA_REACH if passage.chunks > 1 else 0
+    comma = tokenizer.convert_tokens_to_ids(COMMA)
+    packs = []
+    for number, pieces in enumerate(passage.paragraphs):
+        units = [_units(tokenizer, piece, (number, at)) for at, piece in enumerate(pieces)]
+        packs += _packed(list(chain(*units)), longest - 2, comma, reach)
+    if len(packs) > 1 and not packs[-1]:
+        packs.pop()
+    _check_ids(packs, config.vocab_size)
+    whole = [_tokens(tokenizer, config, pack, longest) for pack in (*packs[: passage.chunks], [])]
+    lost = next((unit.place for pack in packs[passage.chunks :] for unit in pack), None)
+    return Chunks(tuple(whole[:-1]), whole[-1], _text_from(passage.paragraphs, lost) if lost else "")
+
+
+def _units(tokenizer: Any, piece: Piece, place: tuple[int, int]) -> Iterator[_Unit]:
+    read = tokenizer(piece.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    for number, (start, _) in zip(read.input_ids, read.offset_mapping, strict=True):
+        yield _Unit((number,), piece.weight, (*place, start))
+
+
+def _packed(units: Sequence[_Unit], room: int, comma: int, reach: int) -> list[list[_Unit]]:
+    """Fill chunks one after another.
+
+    Source: stable-diffusion-webui, the setting "Prompt word wrap length limit" (20 unless changed).
+    """
+    packs: list[list[_Unit]] = []
+    here: list[_Unit] = []
+    clause = 0  # how many units of `here` stand up to its last comma
+    for unit in units:
+        size, is_comma = _size(here), unit.ids == (comma,)
+        if size + len(unit.ids) > room:
+            wraps = clause and not is_comma and size == room and _size(here[clause:]) < reach
+            end = clause if wraps else len(here)
+            packs.append(here[:end])
+            here, clause = here[end:], 0
+        here.append(unit)
+        if is_comma:
+            clause = len(here)
+    return [*packs, here]
+
+
+def _size(units: Sequence[_Unit]) -> int:
+    return sum(len(unit.ids) for unit in units)
+
+
+def _tokens(tokenizer: Any, config: Any, units: Sequence[_Unit], longest: int) -> Tokens:
+    ids = [tokenizer.bos_token_id, *(number for unit in units for number in unit.ids), tokenizer.eos_token_id]
+    weights = [1.0, *(unit.weight for unit in units for _ in unit.ids)]
+    pad = longest - len(ids)
+    masked = getattr(config, "use_attention_mask", None)
+    return Tokens(
+        torch.tensor([ids + [tokenizer.pad_token_id] * pad]),
+        torch.tensor([[1] * len(ids) + [0] * pad]) if masked else None,
+        torch.tensor(weights + [1.0] * (longest - len(weights))).reshape(1, -1, 1) if set(weights) != {1.0} else None,
+    )
+
+
+def _check_ids(packs: Sequence[Sequence[_Unit]], known: int) -> None:
+    if any(number >= known for pack in packs for unit in pack for number in unit.ids):
         raise StepError(
-            f"the tokenizer knows more words than the text encoder's {config.vocab_size}",
+            f"the tokenizer knows more words than the text encoder's {known}",
             hint="Tokenizer and text encoder are not of the same model.",
         )
-    mask = cut.attention_mask if getattr(config, "use_attention_mask", None) else None
-    return Tokens(cut.input_ids, mask, _lost(tokenizer, text, longest))
 
 
-def penultimate(
-    model: Model, digest: str, component: str, encoder: torch.nn.Module, text: str, clip_skip: int
-) -> tuple[torch.Tensor, torch.Tensor, str]:
-    """The states one layer before the last, not normalised; the pooled output; the words that did not fit in.
-
-    Raises StepError for a clip_skip that leaves no layer.
-    """
-    words = tokenize(model, digest, encoder.config, text, families.tokenizer_of(component))
-    layers = encoder.config.num_hidden_layers
-    if clip_skip + 1 >= layers:
-        raise StepError(f"clip_skip {clip_skip} leaves none of the text encoder's {layers} layers")
-    read = encoder(words.ids.to(encoder.device), output_hidden_states=True)
-    return read.hidden_states[-(clip_skip + 2)], read[0], words.lost
-
-
-def hidden(encoder: torch.nn.Module, tokens: Tokens, clip_skip: int) -> torch.Tensor:
-    """The encoder's states after all layers but the last `clip_skip`, normalised as after the last.
-
-    Raises StepError for a clip_skip that leaves no layer.
-    """
-    ids = tokens.ids.to(encoder.device)
-    mask = None if tokens.mask is None else tokens.mask.to(encoder.device)
-    if not clip_skip:
-        states: torch.Tensor = encoder(ids, attention_mask=mask)[0]
-        return states
-    layers = encoder.config.num_hidden_layers
-    if clip_skip >= layers:
-        raise StepError(f"clip_skip {clip_skip} leaves none of the text encoder's {layers} layers")
-    every = encoder(ids, attention_mask=mask, output_hidden_states=True).hidden_states
-    # transformers 4 keeps the layers one level down.
-    normalised: torch.Tensor = getattr(encoder, "text_model", encoder).final_layer_norm(every[-(clip_skip + 1)])
-    return normalised
+def _text_from(paragraphs: Paragraphs, place: tuple[int, int, int]) -> str:
+    number, at, letter = place
+    first, *rest = paragraphs[number][at:]
+    texts = [first.text[letter:] + "".join(piece.text for piece in rest)]
+    texts += ["".join(piece.text for piece in pieces) for pieces in paragraphs[number + 1 :]]
+    return " ".join(texts).strip()
 
 
 @lru_cache(maxsize=4)
@@ -110,21 +139,3 @@ def _tokenizer(folder: Path, name: str, digest: str) -> Any:
         return CLIPTokenizer.from_pretrained(str(folder / name), local_files_only=True)
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
         raise MissingError(f'cannot read the tokenizer of model "{folder.name}": {error}') from error
-
-
-def _lost(tokenizer: Any, text: str, longest: int) -> str:
-    whole = tokenizer(text, return_offsets_mapping=True, verbose=False)
-    if len(whole.input_ids) <= longest:
-        return ""
-    # The last that fits in is the end mark, so the token in its place is the first that is lost.
-    start, _ = whole.offset_mapping[longest - 1]
-    return text[start:].strip()
-
-
-def _refuse_halves(text: str) -> None:
-    for at, letter in enumerate(text, 1):
-        if "\ud800" <= letter <= "\udfff":
-            raise StepError(
-                f"character {at} of the prompt is half of one (U+{ord(letter):04X})",
-                hint="Write the whole character, or leave it out.",
-            )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from graph.errors import MissingError, suggest
 from graph.values import Guide
 from nodes.sd.models import Model
+from nodes.sd.prompts import Paragraphs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +32,14 @@ class Part(NamedTuple):
     name: str
 
 
+class Passage(NamedTuple):
+    """What a text encoder is to read."""
+
+    paragraphs: Paragraphs
+    chunks: int
+    """How many it may take at most."""
+
+
 class Prompt(NamedTuple):
     """What a prompt became."""
 
@@ -41,6 +50,8 @@ class Prompt(NamedTuple):
     """The words that did not fit in."""
     micro: Mapping[str, float] = MappingProxyType({})
     """See `Conditioning.micro`."""
+    filler: Tensor | None = None
+    """See `Conditioning.filler`."""
 
 
 class Floors(NamedTuple):
@@ -114,8 +125,10 @@ class Family(Protocol):
     def cannot(self, model: Model) -> str:
         """What of this model the family cannot do, as the end of a sentence; empty if it can all."""
 
-    def encode(self, model: Model, digest: str, encoders: Mapping[str, Module], text: str, clip_skip: int) -> Prompt:
-        """Turn a prompt into embeddings. Raises StepError."""
+    def encode(
+        self, model: Model, digest: str, encoders: Mapping[str, Module], passage: Passage, clip_skip: int
+    ) -> Prompt:
+        """Turn a text into embeddings. Raises StepError."""
 
     def latent_shape(self, model: Model, width: int | None, height: int | None) -> tuple[int, int, int]:
         """Channels, rows and columns for a picture of this size (pixels); None means the size trained at."""

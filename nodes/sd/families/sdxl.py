@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
+    from nodes.sd.tokens import Tokens
+
 
 class StableDiffusionXL(LatentDiffusion):
     """The family "sdxl"."""
@@ -37,14 +39,11 @@ class StableDiffusionXL(LatentDiffusion):
         """The refiner has one text encoder, the second."""
         return model.index.get("text_encoder", [None])[0] is not None
 
-    def encode(self, model: Model, digest: str, encoders: Mapping[str, Module], text: str, clip_skip: int) -> Prompt:
-        """The encoders' states one layer before the last, side by side; pooled is the second encoder's projection."""
-        import torch
+    def states(self, encoder: Module, tokens: Tokens, clip_skip: int) -> tuple[Tensor, Tensor]:
+        """One layer before the last, as it is; pooled is the encoder's projection."""
+        from nodes.sd import encoding
 
-        from nodes.sd import tokens
-
-        read = [tokens.penultimate(model, digest, name, encoders[name], text, clip_skip) for name in self.encoders]
-        return Prompt(torch.cat([states for states, _, _ in read], dim=-1), read[-1][1], read[0][2])
+        return encoding.penultimate(encoder, tokens, clip_skip)
 
     def added(self, model: Model, denoiser: Module, task: Task) -> Mapping[str, Tensor]:
         """What is said of the picture, and the pooled prompt. Raises StepError for prompts without one.

@@ -155,7 +155,10 @@ def text_encoder(words: int) -> Any:
         eos_token_id=words - 1,
         pad_token_id=words - 1,
     )
-    return CLIPTextModel(config).eval().requires_grad_(False)
+    model = CLIPTextModel(config)
+    # As training leaves it: without, the mean of all states is 0, and weights in prompts divide by it.
+    torch.nn.init.normal_(model.final_layer_norm.bias, mean=0.2, std=0.2)
+    return model.eval().requires_grad_(False)
 
 
 def scheduler() -> dict[str, object]:

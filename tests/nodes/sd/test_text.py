@@ -19,16 +19,26 @@ def parts(whole: Any, ctx: Any) -> Parts:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a cat", "  ", "a\0b", "🐈‍⬛ and 犬", "\u202e<|endoftext|> <|startoftext|>", "cat " * 10_000]
+    "text", ["", "a cat", "  ", "a\0b", "🐈‍⬛ and 犬", "\u202e<|endoftext|> <|startoftext|>", "(" * 10_000 + "cat"]
 )
-def test_any_text_is_encoded(text: str, parts: Parts, ctx: Any) -> None:
-    assert (1, 77, 32) == TextEncode(text=text).run(ctx, parts.text_encoder).embeddings.shape
+@pytest.mark.parametrize("syntax", ["a1111", "plain", "subprompts"])
+def test_any_text_is_encoded(text: str, syntax: Any, parts: Parts, ctx: Any) -> None:
+    encoded = TextEncode(text=text, syntax=syntax, long="truncate").run(ctx, parts.text_encoder)
+
+    assert (1, 77, 32) == encoded.embeddings.shape
+
+
+def test_a_text_takes_no_more_than_50_chunks(parts: Parts, ctx: Any) -> None:
+    encoded = TextEncode(text="cat " * 10_000).run(ctx, parts.text_encoder)
+
+    assert (1, 50 * 77, 32) == encoded.embeddings.shape
+    assert ctx.warnings[0].startswith('the prompt is too long for the model, these words are lost: "cat cat')
 
 
 def test_the_lost_words_are_named_as_they_were_written(parts: Parts, ctx: Any) -> None:
     text = "cat " * 75 + "Dog AND\n dog"
 
-    long = TextEncode(text=text).run(ctx, parts.text_encoder)
+    long = TextEncode(text=text, long="truncate").run(ctx, parts.text_encoder)
     short = TextEncode(text="cat " * 75).run(ctx, parts.text_encoder)
 
     assert ['the prompt is too long for the model, these words are lost: "Dog AND\n dog"'] == ctx.warnings
