@@ -56,7 +56,7 @@ def run_and_die(folder: Path, number: int) -> None:
 
 def collect_and_die(folder: Path, number: int) -> None:
     arm(at(number, kill))
-    gc(folder / "cache", [].append, most_bytes=0)
+    gc(folder / "cache", lambda told: None, most_bytes=0)
 
 
 def pixels(folder: Path) -> dict[str, bytes]:
@@ -123,7 +123,8 @@ def test_a_kill_at_any_point_of_gc_harms_nothing(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("armed")
 def test_a_fault_of_the_disk_at_any_point_costs_a_word_at_most(tmp_path: Path) -> None:
     for number in count(1):
-        folder, come = tmp_path / str(number), []
+        folder = tmp_path / str(number)
+        come: list[str] = []
         folder.mkdir()
         arm(at(number, fail))
         arm(come.append)
