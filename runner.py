@@ -7,13 +7,11 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,12 +74,13 @@ def _last_words(error: Exception) -> str:
 def run(request: argparse.Namespace) -> int:
     """Run a workflow, or the workflow inside a picture."""
     from graph.console import choose_sink
+    from graph.context import stoppable
     from graph.streams import output
 
     _refuse_sweep(request)
     picture = _is_picture(request.file)
     workflow, note = _from_picture(request) if picture else (_load(request), None)
-    with output(programs=request.json) as stream, _stoppable() as stop:
+    with output(programs=request.json) as stream, stoppable() as stop:
         return _run(request, workflow, note, choose_sink(json=request.json, quiet=request.quiet, stream=stream), stop)
 
 
@@ -219,6 +218,26 @@ def cache(request: argparse.Namespace) -> int:
     return 0
 
 
+def models(request: argparse.Namespace) -> int:
+    """List the models that can be named, and what is wrong with the others."""
+    import darkroom
+    from graph.cache import open_cache
+    from graph.files import digest_of, known_digest
+    from nodes.sd.inventory import inventory, shown
+    from nodes.sd.shelves import troubles
+
+    memo, hashed = open_cache(None, _say), digest_of if request.digest else known_digest
+    nodes = darkroom.kinds(request.nodes).kinds.values()
+    try:
+        found = [*inventory(nodes, lambda file: hashed(file, memo))]
+    finally:
+        memo.close()
+    for trouble in troubles():
+        _say(f"warning: {trouble}")
+    print("\n".join(json.dumps(model.as_json()) for model in found) if request.json else shown(found, *_terminal()))
+    return 0
+
+
 def watermark(request: argparse.Namespace) -> int:
     """Read the watermark of a picture."""
     import darkroom
@@ -332,29 +351,6 @@ def _refuse_sweep(request: argparse.Namespace) -> None:
         raise UsageError("--sweep is not in this version yet", hint="Run the workflow once for each value, with --set.")
 
 
-@contextmanager
-def _stoppable() -> Iterator[Stop]:
-    """Turn the first Ctrl-C, or a request to terminate, into a wish to stop; the second kills."""
-    from graph.context import Stop
-
-    stop = Stop()
-
-    def wish(number: int, frame: FrameType | None) -> None:
-        if stop.signal:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        stop.signal = number
-        with suppress(OSError):  # not print: it may be in the middle of a line
-            os.write(2, b"\nstopping after this step; once more stops at once\n")
-
-    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _warn(graph: Graph) -> None:
     for warning in graph.warnings:
         _say(f"warning: {warning}")
@@ -392,7 +388,7 @@ def _own_folders() -> None:
                 del sys.modules[loaded]
 
 
-COMMANDS: tuple[Command, ...] = (run, check, plan, why, nodes, schema, graph, cache, watermark, doctor)
+COMMANDS: tuple[Command, ...] = (run, check, plan, why, nodes, schema, graph, cache, models, watermark, doctor)
 
 
 if __name__ == "__main__":

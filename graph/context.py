@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from graph.errors import MissingError, Stopped, UsageError
@@ -31,6 +35,27 @@ class Stop:
         """Raise Stopped if the wish was made."""
         if self.signal:
             raise Stopped(self.signal)
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Turn the first Ctrl-C, or a request to terminate, into a wish to stop; the second kills."""
+    stop = Stop()
+
+    def wish(number: int, frame: FrameType | None) -> None:
+        if stop.signal:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        stop.signal = number
+        with suppress(OSError):  # not print: it may be in the middle of a line
+            os.write(2, b"\nstopping after this step; once more stops at once\n")
+
+    before = {number: signal.signal(number, wish) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass

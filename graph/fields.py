@@ -198,6 +198,12 @@ def file_parameters(node: type[Node]) -> tuple[str, ...]:
     return tuple(name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, FileRef))
 
 
+def file_type(node: type[Node], name: str) -> type[FileRef]:
+    """The type of a parameter that names a file."""
+    kind: type[FileRef] = _bare(node.model_fields[name].annotation)
+    return kind
+
+
 @cache
 def scalar_of(annotation: Any) -> Any:
     """Which of text, integer, number and boolean a parameter can be given by a link; None for none of them."""

@@ -33,7 +33,17 @@ def digest_of(ref: FileRef, cache: Memo) -> str:
 
     Raises MissingError, naming the file and the reason, where one cannot be read.
     """
-    digests = [(name, _file_digest(path, ref, cache)) for name, path in ref.members()]
+    return _of_all([(name, _file_digest(path, ref, cache)) for name, path in ref.members()])
+
+
+def known_digest(ref: FileRef, cache: Memo) -> str:
+    """The digest of `digest_of` where every file of it is remembered; else nothing, and nothing is hashed."""
+    found = [(name, _remembered(path, cache)) for name, path in ref.members()]
+    known = [(name, digest) for name, digest in found if digest]
+    return _of_all(known) if len(known) == len(found) else ""
+
+
+def _of_all(digests: list[tuple[str, str]]) -> str:
     if [name for name, _ in digests] == [""]:
         return digests[0][1]
     lines = sorted(json.dumps(entry) + "\n" for entry in digests)

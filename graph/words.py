@@ -89,6 +89,10 @@ def _cache_words(parser: argparse.ArgumentParser) -> None:
     _json_option(parser)
 
 
+def _models_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--digest", action="store_true", help="hash files whose sha256 is not known yet (slow)")
+
+
 def _watermark_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("read",))
     parser.add_argument("picture", metavar="PICTURE")
@@ -127,6 +131,7 @@ OPTIONS: Mapping[str, tuple[Options, ...]] = {
     "schema": (_nodes_option,),
     "graph": (_file_options, _graph_words),
     "cache": (_cache_option, _cache_words),
+    "models": (_nodes_option, _models_words, _json_option),
     "watermark": (_watermark_words, _json_option),
     "doctor": (_cache_option, _json_option),
 }

@@ -60,8 +60,9 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
     assert (0, set()) == (code, modules & HEAVY)
 
 
-def test_listing_the_nodes_loads_nothing_heavy(tmp_path: Path) -> None:
-    code, modules = _loaded(tmp_path, "nodes")
+@pytest.mark.parametrize("command", ["nodes", "models"])
+def test_a_list_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
+    code, modules = _loaded(tmp_path, command)
 
     assert (0, set()) == (code, modules & HEAVY)
 
