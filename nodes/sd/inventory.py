@@ -13,8 +13,8 @@ from graph.filerefs import FileRef
 from graph.housekeeping import size_words
 from graph.node import Node
 from graph.tables import render
-from nodes.sd.headers import read_header
-from nodes.sd.search import WORDS, Found, everything
+from nodes.sd.pickles import read_entries
+from nodes.sd.search import SUFFIXES, WORDS, Found, everything
 from nodes.sd.shelves import Kind
 
 HEADER = ("kind", "name", "family", "precision", "size", "sha256", "found in")
@@ -111,8 +111,8 @@ def _precision(members: Sequence[Path]) -> str:
     """What most of the weights are stored in."""
     stored: Counter[str] = Counter()
     for path in members:
-        if path.suffix == ".safetensors":
-            for entry in read_header(path).values():
+        if path.suffix in SUFFIXES:
+            for entry in read_entries(path).values():
                 stored[entry.dtype] += entry.size
     return PRECISIONS.get(stored.most_common(1)[0][0], "") if stored else ""
 
