@@ -251,7 +251,7 @@ def watermark(request: argparse.Namespace) -> int:
     methods = [request.method] if request.method else ["dwt_dct_svd", "dwt_dct"]
     for method in methods:
         node = registry["read_watermark"]
-        text, found = alone(node, _say, {**given, "method": method}, image=picture)
+        text, found, _ = alone(node, _say, {**given, "method": method}, image=picture)
         if found:
             break
     if request.json:

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,9 +78,14 @@ class Raster(Value):
     def __init__(self, pixels: Image) -> None:
         if pixels.mode not in self.modes:
             raise ValueError(f"{type(self).__name__} takes {' or '.join(self.modes)} pixels, not {pixels.mode}")
-        for name, value in (("mode", pixels.mode), ("width", pixels.width), ("height", pixels.height)):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "data", pixels.tobytes())
+        vars(self).update(mode=pixels.mode, width=pixels.width, height=pixels.height, data=pixels.tobytes())
+
+    @classmethod
+    def of_bytes(cls, mode: str, width: int, height: int, data: bytes) -> Self:
+        """Take pixels as they are: row by row, the channels of each side by side."""
+        made = object.__new__(cls)
+        vars(made).update(mode=mode, width=width, height=height, data=data)
+        return made
 
     @property
     def pixels(self) -> Image:
