@@ -101,6 +101,16 @@ def test_without_enlarging_the_picture_is_given_unsigned(cache: Path) -> None:
     assert (128, 128) == (result.outputs["print"].width, result.outputs["print"].height)
 
 
+@pytest.mark.parametrize("latents", [False, True])
+def test_a_second_pass_paints_a_draft_larger_by_pixels_or_by_latents(latents: bool, cache: Path) -> None:
+    result = run_file(ROOT / "workflows" / "hires_fix.yaml", cache, latents=latents)
+    way, other = (("sketch", "enlarged", "encoded"), ("grown",))[:: -1 if latents else 1]
+
+    assert (256, 256) == (result.outputs["picture"].width, result.outputs["picture"].height)
+    assert {"skipped"} == {result.actions[name] for name in other}
+    assert "skipped" not in {result.actions[name] for name in way}
+
+
 def test_a_picture_of_a_batch_is_the_one_made_alone_with_its_seed(cache: Path, tmp_path: Path) -> None:
     text = (ROOT / "workflows" / "variations.yaml").read_text().replace("sheet: $sheet", "all: $decoded.images")
     batch = run_text(text, cache, tmp_path, seed=7, count=3).outputs["all"]
