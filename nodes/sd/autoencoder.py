@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 
 from graph.errors import StepError
@@ -16,50 +21,86 @@ from nodes.sd.noise import generator, state
 from nodes.sd.residency import weights
 from nodes.sd.room import check_room
 from nodes.sd.tensors import channels_last, freeze, in_layout, thaw
+from nodes.sd.vae_tiles import Span, in_tiles, spans, tile_side
+
+Compute = Callable[[torch.Tensor], torch.Tensor]
 
 
-def encode_picture(ctx: Context, handle: Vae, picture: Picture, seed: int) -> Latents:
-    """Sample the latents of a picture.
+def encode_picture(ctx: Context, handle: Vae, picture: Picture, seed: int, tile: int | None) -> Latents:
+    """Sample the latents of a picture; `tile` is as the node says.
 
     Raises StepError for sides that are no multiples of the VAE's factor; OutOfMemory, before the weights are loaded,
     for a size that can never fit.
     """
-    family, folder = families.named(handle.family), opened(ctx.locate(handle.digest))
-    factor, area = family.factor(folder), picture.width * picture.height
+    family, model = families.named(handle.family), opened(ctx.locate(handle.digest))
+    factor, size = family.factor(model), (picture.width, picture.height)
     _refuse_size(picture, factor)
-    numbers = family.floors(folder).encode * area / factor**2
-    _refuse_room(ctx, "encoding", numbers, (picture.width, picture.height), factor)
+    _refuse_room(ctx, "encoding", family.floors(model).encode / factor**2, size, tile, factor)
     with weights.use(handle, ctx) as vae, torch.inference_mode():
         source = generator(ctx, seed)
-        pixels = to_tensor(picture).to(vae.device, vae.dtype)
-        latents = _finite(vae.config.scaling_factor * vae.encode(pixels).latent_dist.sample(source))
+        moments = encoded(ctx, vae, to_tensor(picture), factor, tile)
+        latents = _finite(vae.config.scaling_factor * DiagonalGaussianDistribution(moments).sample(source))
         samples = latents.float()
         return Latents(freeze(samples), (state(source),), channels_last=channels_last(samples))
 
 
-def decode_latents(ctx: Context, handle: Vae, latents: Latents) -> list[Picture]:
-    """Decode every sample by itself.
+def encoded(ctx: Context, vae: Any, pixels: torch.Tensor, factor: int, tile: int | None) -> torch.Tensor:
+    """Give the distribution of a picture's latents: means and logarithms of variances, (1, 2 * channels, ...).
+
+    pixels: (1, 3, height, width), -1 to 1.
+    """
+
+    def compute(part: torch.Tensor) -> torch.Tensor:
+        moments: torch.Tensor = vae.encode(part.to(vae.device, vae.dtype)).latent_dist.parameters
+        return moments
+
+    rows, columns = _tiles(pixels, factor, tile, factor)
+    return in_tiles(_counted(ctx, compute, len(rows) * len(columns)), pixels, rows, columns, factor, 1)
+
+
+def decode_latents(ctx: Context, handle: Vae, latents: Latents, tile: int | None) -> list[Picture]:
+    """Decode every sample by itself; `tile` is as the node says.
 
     Raises StepError for latents of another kind of model, and where the VAE gives values that are no numbers;
     OutOfMemory, before the weights are loaded, for a size that can never fit.
     """
-    family, folder = families.named(handle.family), opened(ctx.locate(handle.digest))
-    factor, (*_, rows, columns) = family.factor(folder), latents.samples.shape
-    numbers = family.floors(folder).decode * rows * columns
-    _refuse_room(ctx, "decoding", numbers, (columns * factor, rows * factor), factor)
+    family, model = families.named(handle.family), opened(ctx.locate(handle.digest))
+    factor, (*_, rows, columns) = family.factor(model), latents.samples.shape
+    size = (columns * factor, rows * factor)
+    _refuse_room(ctx, "decoding", family.floors(model).decode / factor**2, size, tile, factor)
     samples = in_layout(thaw(latents.samples), latents.channels_last)
-    pictures = []
     with weights.use(handle, ctx) as vae, torch.inference_mode():
         if samples.shape[1] != vae.config.latent_channels:
             raise StepError(
                 f"latents have {samples.shape[1]} channels, but this VAE takes {vae.config.latent_channels}",
                 hint="Decode with the VAE of the same model.",
             )
-        for index in range(len(samples)):
-            one = samples[index : index + 1].to(vae.device, vae.dtype)
-            pictures.append(to_picture(_finite(family.decode(vae, one))))
-            ctx.progress(index + 1, len(samples))
-    return pictures
+        down, across = _tiles(samples, 1, tile, factor)
+
+        def compute(part: torch.Tensor) -> torch.Tensor:
+            return family.decode(vae, part.to(vae.device, vae.dtype))
+
+        counted = _counted(ctx, compute, len(samples) * len(down) * len(across))
+        return [to_picture(_finite(in_tiles(counted, one, down, across, 1, factor))) for one in samples.split(1)]
+
+
+def _tiles(source: torch.Tensor, takes: int, tile: int | None, factor: int) -> tuple[list[Span], list[Span]]:
+    """The tiles down and across, in latents."""
+    rows, columns = (side // takes for side in source.shape[-2:])
+    side = tile_side(columns * factor, rows * factor, tile) // factor
+    return spans(rows, side), spans(columns, side)
+
+
+def _counted(ctx: Context, compute: Compute, total: int) -> Compute:
+    """The same, saying after each time how many of `total` are done."""
+    done = itertools.count(1)
+
+    def counted(part: torch.Tensor) -> torch.Tensor:
+        made = compute(part)
+        ctx.progress(next(done), total)
+        return made
+
+    return counted
 
 
 def to_tensor(picture: Picture) -> torch.Tensor:
@@ -87,8 +128,12 @@ def _finite(made: torch.Tensor) -> torch.Tensor:
     return made
 
 
-def _refuse_room(ctx: Context, what: str, numbers: float, size: tuple[int, int], factor: int) -> None:
-    check_room(what, int(numbers) * compute_dtype("vae", ctx.precision).itemsize, ctx.device, size, factor)
+def _refuse_room(ctx: Context, what: str, floor: float, size: tuple[int, int], tile: int | None, factor: int) -> None:
+    """floor: numbers in memory at one time for each pixel of the picture."""
+    side = tile_side(*size, tile)
+    part = (min(size[0], side), min(size[1], side))
+    needed = int(floor * part[0] * part[1]) * compute_dtype("vae", ctx.precision).itemsize
+    check_room(what if part == size else f"{what} a tile", needed, ctx.device, part, factor)
 
 
 def _refuse_size(picture: Picture, factor: int) -> None:

@@ -15,6 +15,7 @@ from nodes.sd.memory import named_out_of_memory
 from nodes.sd.models import opened
 from nodes.sd.room import check_room, roomiest
 from nodes.sd.tensors import freeze
+from nodes.sd.vae_tiles import tile_area
 
 SEEDS = 2**64
 TORCH_SEEDS = 2**32
@@ -48,7 +49,8 @@ def _refuse_size(shape: tuple[int, int, int], floors: Floors, count: int, factor
     channels, rows, columns = shape
     size, area = (columns * factor, rows * factor), rows * columns
     check_room("noise", 8 * channels * area * count, "cpu", size, factor)  # each sample, and the batch of them
-    check_room("a picture", int(2 * max(floors.step, floors.decode) * area), roomiest(), size, factor)
+    decoded = floors.decode * tile_area(*size) / factor**2
+    check_room("a picture", int(2 * max(floors.step * area, decoded)), roomiest(), size, factor)
 
 
 def generator(ctx: Context, seed: int) -> torch.Generator:

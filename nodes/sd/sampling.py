@@ -25,6 +25,7 @@ from nodes.sd.scripts import variant_at
 from nodes.sd.starts import Start, starts
 from nodes.sd.steering import Held, active, steered
 from nodes.sd.tensors import channels_last, freeze, thaw
+from nodes.sd.vae_tiles import tile_area
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +201,7 @@ def _refuse_size(ctx: Context, family: Family, model: Model, latents: Latents, s
     step = int(floors.step * rows * columns) * guided * compute_dtype("unet", ctx.precision).itemsize
     check_room("sampling", step, ctx.device, size, factor)
     try:
-        picture = int(floors.decode * rows * columns) * compute_dtype("vae", ctx.precision).itemsize
+        picture = int(floors.decode * tile_area(*size) / factor**2) * compute_dtype("vae", ctx.precision).itemsize
         check_room("decoding", picture, ctx.device, size, factor)
     except OutOfMemory as error:  # no refusal: latents may be decoded elsewhere, or not at all
         ctx.warn(f"{error.message}. {error.hint}")
