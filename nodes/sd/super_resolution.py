@@ -13,7 +13,7 @@ from typing import ClassVar, NamedTuple, Self
 
 from graph.errors import MissingError, suggest
 from graph.filerefs import FileRef
-from nodes.sd.headers import read_header
+from nodes.sd.pickles import read_entries
 from nodes.sd.search import find
 
 Shape = tuple[int, ...]
@@ -175,7 +175,7 @@ def described(path: Path) -> Found:
 @lru_cache(maxsize=64)
 def _described(path: Path, size: int, mtime_ns: int) -> Found:
     """Once for a file that stays as it is."""
-    entries = read_header(path)
+    entries = read_entries(path)
     try:
         if whole := next((name for name, entry in entries.items() if "F" not in entry.dtype), ""):
             raise ValueError(f'holds "{whole}" as {entries[whole].dtype}, which are no fractions')

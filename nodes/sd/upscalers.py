@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pixel_shuffle, pixel_unshuffle
 
 from nodes.sd.checkpoints import read_weight
-from nodes.sd.headers import read_header
+from nodes.sd.pickles import read_entries
 from nodes.sd.super_resolution import Compact, Esrgan, described
 
 DAMPING = 0.2
@@ -24,7 +24,7 @@ def load_upscaler(path: Path, dtype: torch.dtype) -> nn.Module:
     Raises MissingError for a file that holds no such net.
     """
     net, names = described(path)
-    entries = read_header(path)
+    entries = read_entries(path)
     with torch.device("meta"):
         module = RRDBNet(net) if isinstance(net, Esrgan) else SRVGGNetCompact(net)
     state = {name: read_weight(path, entries[old], dtype) for name, old in names.items()}

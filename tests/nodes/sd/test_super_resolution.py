@@ -315,3 +315,16 @@ def test_windows_cover_a_side_once_and_share_enough(length: int, tile: int, over
     for before, after in pairwise(cover):
         assert overlap <= before.stop - after.start
         assert after.keep.start - after.start >= overlap // 2 <= before.stop - before.keep.stop
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors", "net"])
+def test_what_torch_saved_is_read_whatever_its_suffix(zipped: bool, name: str, tmp_path: Path) -> None:
+    averaged, last = weights(ESRGAN_X4, 1), weights(ESRGAN_X4, 2)
+    nested = {"params": last, "params_ema": averaged, "epoch": 7}
+    torch.save(nested, tmp_path / name, _use_new_zipfile_serialization=zipped)
+    small = torch.rand(1, 3, 8, 8)
+
+    found = UpscalerFile.find(name, tmp_path)
+
+    torch.testing.assert_close(esrgan(averaged, small), load_upscaler(found.path, torch.float32)(small))
