@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ FLOATS = frozenset(name for name, dtype in DTYPES.items() if dtype.is_floating_p
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What the attention of autoencoders was called until diffusers 0.18; most checkpoints of SD 1 are that old."""
 
+NOTHING: Mapping[str, torch.Tensor] = MappingProxyType({})
 LARGEST_NUMBER = 1_000_000
 """In a config; the largest real one is a vocabulary of some 50,000 words."""
 
@@ -30,21 +33,23 @@ def compute_dtype(component: str, precision: str) -> torch.dtype:
     return PRECISIONS["fp32" if (component, precision) == ("vae", "fp16") else precision]
 
 
-def load(folder: Model, family: str, component: str, dtype: torch.dtype) -> torch.nn.Module:
+def load(
+    folder: Model, family: str, component: str, dtype: torch.dtype, known: Mapping[str, torch.Tensor] = NOTHING
+) -> torch.nn.Module:
     """Build one component on the CPU, in eval mode, with its weights as `dtype`, and no gradients.
 
-    Every weight lies in aligned memory of its own, whatever the file's layout. At no time is more than one weight
-    in memory twice.
+    known: weights that are in memory already, as `dtype`, by name: they are shared, the others are read. Every weight
+    lies in aligned memory of its own, whatever the file's layout. At no time is more than one weight in memory twice.
 
     Raises MissingError naming the file, and the weight, that is lacking, damaged, or of the wrong shape.
     """
-    module = _empty(folder, family, component)
-    _fill(module, folder.path / component, dtype)
+    module = empty(folder, family, component)
+    _fill(module, folder.path / component, dtype, known)
     _compute_buffers(module)
     return module.requires_grad_(False).eval()
 
 
-def _empty(folder: Model, family: str, component: str) -> Any:
+def empty(folder: Model, family: str, component: str) -> Any:
     """The module with its shapes, and no memory behind them."""
     part = families.named(family).components[component]
     kind, config = getattr(importlib.import_module(part.library), part.name), folder.config(component)
@@ -63,7 +68,7 @@ def _is_endless(value: object) -> bool:
     return any(isinstance(number, int) and number > LARGEST_NUMBER for number in numbers)
 
 
-def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
+def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor]) -> None:
     wanted = module.state_dict()
     found = _found(folder, wanted)
     if lacking := sorted(wanted.keys() - found.keys()):
@@ -77,7 +82,7 @@ def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype) -> None:
             kinds = f"{entry.dtype}, but the model computes with {needed}"
             raise MissingError(f'the weight "{name}" in "{folder.name}/{path.name}" is {kinds}')
     # Names that are not wanted are left over from older versions (position_ids), or from training.
-    state = {name: read_weight(*found[name], dtype) for name in wanted}
+    state = {name: known[name] if name in known else read_weight(*found[name], dtype) for name in wanted}
     module.load_state_dict(state, assign=True)
 
 

@@ -28,6 +28,7 @@ from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype, load
 from nodes.sd.memory import free_bytes, named_out_of_memory
 from nodes.sd.models import opened
+from nodes.sd.patches import apply
 from nodes.sd.upscalers import load_upscaler
 
 WORKING_BYTES = 2 << 30
@@ -43,6 +44,8 @@ class Held:
     module: Any
     size: int
     """Of its weights, in bytes."""
+    changed: frozenset[str] = frozenset()
+    """The weights that are not those of the file."""
     device: str = "cpu"
     users: int = 0
 
@@ -108,15 +111,24 @@ class Weights:
     def _loaded(self, handle: ModelHandle, ctx: Context) -> Held:
         dtype = compute_dtype(handle.component, ctx.precision)
         key = (handle.digest, handle.component, dtype, handle.patches)
-        if handle.patches:
-            raise NotImplementedError(f"weights are not patched yet: {handle.patches}")
         if key not in self._held:
-            module = _read(handle, ctx.locate(handle.digest), dtype)
+            module = _read(handle, ctx.locate(handle.digest), dtype, self._unchanged(key))
+            changed = apply(module, handle.component, handle.patches, ctx)
             self.loads += 1
             size = sum(weight.numel() * weight.element_size() for weight in module.state_dict().values())
-            self._held[key] = Held(module, size)
+            self._held[key] = Held(module, size, changed)
         self._held.move_to_end(key)
         return self._held[key]
+
+    def _unchanged(self, key: Key) -> dict[str, torch.Tensor]:
+        """The file's own weights that modules with other patches have in main memory: they are shared."""
+        return {
+            name: weight
+            for other, held in self._held.items()
+            if other[:3] == key[:3] and held.device == "cpu"
+            for name, weight in held.module.state_dict().items()
+            if name not in held.changed
+        }
 
     def _make_room(self, device: str, wanted: int | None) -> None:
         """Move idle weights off a device, least recently used first, until `wanted` bytes are free; None: all."""
@@ -139,10 +151,10 @@ class Weights:
             torch.cuda.empty_cache()
 
 
-def _read(handle: ModelHandle, path: Path, dtype: torch.dtype) -> torch.nn.Module:
+def _read(handle: ModelHandle, path: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     if alone := ALONE.get(handle.component):
         return alone(path, dtype)
-    return load(opened(path), handle.family, handle.component, dtype)
+    return load(opened(path), handle.family, handle.component, dtype, known)
 
 
 ALONE: Mapping[str, Callable[[Path, torch.dtype], torch.nn.Module]] = {"upscaler": load_upscaler}
