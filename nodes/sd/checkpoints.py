@@ -126,7 +126,9 @@ def read_weight(path: Path, entry: Entry, dtype: torch.dtype) -> torch.Tensor:
             if not got:
                 raise MissingError(f'"{path.parent.name}/{path.name}" became shorter while it was read')
             read += got
-    weight = raw.view(DTYPES[entry.dtype]).reshape(entry.shape)
+    order = entry.order or tuple(range(len(entry.shape)))
+    lying = raw.view(DTYPES[entry.dtype]).reshape([entry.shape[axis] for axis in order])
+    weight = lying.permute([order.index(axis) for axis in range(len(order))]).contiguous()
     return weight.to(dtype) if weight.is_floating_point() else weight
 
 

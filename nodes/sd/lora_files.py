@@ -14,7 +14,8 @@ from typing import Self
 
 from graph.errors import MissingError
 from graph.filerefs import FileRef
-from nodes.sd.headers import Entry, read_header
+from nodes.sd.headers import Entry
+from nodes.sd.pickles import read_entries
 from nodes.sd.search import find
 
 FRACTIONS = ("F16", "BF16", "F32", "F64")
@@ -114,7 +115,7 @@ def read_lora(path: Path) -> Lora:
 @lru_cache(maxsize=64)
 def _read(path: Path, size: int, mtime_ns: int) -> Lora:
     """Once for a file that stays as it is."""
-    tensors = read_header(path)
+    tensors = read_entries(path)
     parts: dict[tuple[str, str], dict[str, str]] = {}
     unknown = []
     for name in tensors:
