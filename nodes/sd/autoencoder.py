@@ -32,16 +32,22 @@ def encode_picture(ctx: Context, handle: Vae, picture: Picture, seed: int, tile:
     Raises StepError for sides that are no multiples of the VAE's factor; OutOfMemory, before the weights are loaded,
     for a size that can never fit.
     """
-    family, model = families.named(handle.family), opened(ctx.locate(handle.digest))
-    factor, size = family.factor(model), (picture.width, picture.height)
-    _refuse_size(picture, factor)
-    _refuse_room(ctx, "encoding", family.floors(model).encode / factor**2, size, tile, factor)
+    factor = check_picture(ctx, handle, picture, tile)
     with weights.use(handle, ctx) as vae, torch.inference_mode():
         source = generator(ctx, seed)
         moments = encoded(ctx, vae, to_tensor(picture), factor, tile)
         latents = _finite(vae.config.scaling_factor * DiagonalGaussianDistribution(moments).sample(source))
         samples = latents.float()
         return Latents(freeze(samples), (state(source),), channels_last=channels_last(samples))
+
+
+def check_picture(ctx: Context, handle: Vae, picture: Picture, tile: int | None) -> int:
+    """Make sure that a picture can be encoded; gives the VAE's factor. Raises as `encode_picture` does."""
+    family, model = families.named(handle.family), opened(ctx.locate(handle.digest))
+    factor, size = family.factor(model), (picture.width, picture.height)
+    check_sides(picture, factor, "the VAE")
+    _refuse_room(ctx, "encoding", family.floors(model).encode / factor**2, size, tile, factor)
+    return factor
 
 
 def encoded(ctx: Context, vae: Any, pixels: torch.Tensor, factor: int, tile: int | None) -> torch.Tensor:
@@ -119,6 +125,16 @@ def to_picture(decoded: torch.Tensor) -> Picture:
     return Picture(Image.fromarray((pixels * 255).round().astype("uint8")))
 
 
+def check_sides(picture: Picture, factor: int, taker: str) -> None:
+    """Raise StepError, with the nearest sizes, for sides that are no multiples of what `taker` takes."""
+    if picture.width % factor or picture.height % factor:
+        near = " or ".join(dict.fromkeys(f"{_near(picture, factor, up)}" for up in (False, True)))
+        raise StepError(
+            f"the picture is {picture.width} x {picture.height} pixels, but {taker} takes multiples of {factor}",
+            hint=f"Put a resize node with multiple_of: {factor} before it. The nearest sizes are {near}.",
+        )
+
+
 def _finite(made: torch.Tensor) -> torch.Tensor:
     if not bool(made.isfinite().all()):
         raise StepError(
@@ -134,15 +150,6 @@ def _refuse_room(ctx: Context, what: str, floor: float, size: tuple[int, int], t
     part = (min(size[0], side), min(size[1], side))
     needed = int(floor * part[0] * part[1]) * compute_dtype("vae", ctx.precision).itemsize
     check_room(what if part == size else f"{what} a tile", needed, ctx.device, part, factor)
-
-
-def _refuse_size(picture: Picture, factor: int) -> None:
-    if picture.width % factor or picture.height % factor:
-        near = " or ".join(dict.fromkeys(f"{_near(picture, factor, up)}" for up in (False, True)))
-        raise StepError(
-            f"the picture is {picture.width} x {picture.height} pixels, but the VAE takes multiples of {factor}",
-            hint=f"Put a resize node with multiple_of: {factor} before it. The nearest sizes are {near}.",
-        )
 
 
 def _near(picture: Picture, factor: int, up: bool) -> str:

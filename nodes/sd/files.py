@@ -63,7 +63,8 @@ class ModelFile(FileRef):
     def members(self) -> tuple[tuple[str, Path], ...]:
         """The files that decide what the model does: configs, tokenizer, weights. No model card, no previews."""
         folder = ModelFolder(self.path)
-        paths = [folder.path / "model_index.json", folder.path / "scheduler" / "scheduler_config.json"]
+        paths = [folder.path / "model_index.json"]
+        paths += [path for path in folder.path.glob("*scheduler/scheduler_config.json") if path.is_file()]
         family = recognise(folder)
         tokenizers = [folder.path / tokenizer_of(encoder) for encoder in family.encoders]
         paths += [path for place in tokenizers for name in TOKENIZER if (path := place / name).is_file()]

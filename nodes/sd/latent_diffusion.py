@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from graph.errors import StepError
-from graph.values import Guide, Inpainting
+from graph.values import Guide
 from nodes.sd.families import Floors, Part, Passage, Prompt, Steering, Task
 from nodes.sd.models import Model
 
@@ -84,7 +84,7 @@ class LatentDiffusion:
     def recognises(self, model: Model) -> bool:
         """By the number of channels that its U-Net takes."""
         unet, vae = model.config("unet"), model.config("vae")
-        return unet.get("in_channels", 4) == vae.get("latent_channels", 4) + self.beside_channels
+        return bool(unet.get("in_channels", 4) - self.beside_channels == vae.get("latent_channels", 4))
 
     def cannot(self, model: Model) -> str:
         """Name what needs another family, or inputs that no node gives yet."""
@@ -139,14 +139,13 @@ class LatentDiffusion:
     def prepare(self, model: Model, denoiser: Module, task: Task) -> Inputs:
         """A cfg of 1 or less means no guidance, and half the work, as in diffusers.
 
-        Raises StepError for prompts of another model, and for a guide that is lacking or of the wrong kind.
+        Raises StepError for prompts of another model.
         """
         import torch
 
         from nodes.sd.encoding import level
 
         self._check_prompts(denoiser, task)
-        self._check_guide(task)
         guided = task.cfg > 1
         beside, labels = self.beside(denoiser, task), self.labels(denoiser, task)
         return Inputs(
@@ -211,16 +210,6 @@ class LatentDiffusion:
                     f"{which} is {prompt.embeddings.shape[-1]} wide, but the model takes {width}",
                     hint="Encode the prompts with the text encoder of the same model.",
                 )
-
-    def _check_guide(self, task: Task) -> None:
-        if self.guides and not isinstance(task.guide, self.guides):
-            wanted = " or ".join(guide.__name__ for guide in self.guides)
-            has = f"carry a {type(task.guide).__name__}" if task.guide else "carry none"
-            raise StepError(f'a model of family "{self.name}" needs a {wanted}, but the latents {has}')
-        if not self.guides and task.guide is not None and not isinstance(task.guide, Inpainting):
-            raise StepError(
-                f'the latents carry a {type(task.guide).__name__}, which a model of family "{self.name}" cannot see'
-            )
 
 
 def _residuals(steering: Sequence[Steering], scaled: Tensor, time: Tensor, inputs: Inputs) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def draw_noise(ctx: Context, model: Denoiser, seed: int, width: int | None, heig
     """
     family, folder = families.named(model.family), opened(ctx.locate(model.digest))
     shape = family.latent_shape(folder, width, height)
-    _refuse_size(shape, family.floors(folder), count, family.factor(folder))
+    refuse_size(shape, family.floors(folder), count, family.factor(folder))
     generators = [generator(ctx, (seed + index) % SEEDS) for index in range(count)]
     with named_out_of_memory("cpu"):
         return unit_noise(shape, generators)
@@ -45,7 +45,8 @@ def unit_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> L
     return Latents(freeze(samples), tuple(state(source) for source in generators), is_noise=True)
 
 
-def _refuse_size(shape: tuple[int, int, int], floors: Floors, count: int, factor: int) -> None:
+def refuse_size(shape: tuple[int, int, int], floors: Floors, count: int, factor: int) -> None:
+    """Raise OutOfMemory for samples of a shape (channels, rows, columns) that no device here can sample."""
     channels, rows, columns = shape
     size, area = (columns * factor, rows * factor), rows * columns
     check_room("noise", 8 * channels * area * count, "cpu", size, factor)  # each sample, and the batch of them

@@ -22,7 +22,8 @@ from nodes.sd.residency import weights
 from nodes.sd.room import check_room
 from nodes.sd.samplers import Schedule, schedule, takes_eta
 from nodes.sd.scripts import variant_at
-from nodes.sd.starts import Start, starts
+from nodes.sd.sights import check_guide
+from nodes.sd.starts import Begun, Start, starts
 from nodes.sd.steering import Held, active, steered
 from nodes.sd.tensors import channels_last, freeze, thaw
 from nodes.sd.vae_tiles import tile_area
@@ -57,6 +58,7 @@ def sample(
     family, described = families.named(model.family), opened(ctx.locate(model.digest))
     _refuse(latents, noise, settings)
     _refuse_prompts(family, positive, negative)
+    check_guide(family, latents)
     if settings.strength == 0:
         return latents
     if settings.eta and not takes_eta(settings.method):
@@ -69,7 +71,7 @@ def sample(
         with steered(ctx, controls, begin(positive, negative, None)) as held:
             prompts = Prompts(positive, negative, lambda *task: family.prepare(described, denoiser, begin(*task)))
             job = Job(ctx, family, denoiser, described, prompts, held, settings)
-            return _joined([_sampled(job, start) for start in starts(latents, noise, channels, like)])
+            return _joined([_sampled(job, start) for start in starts(latents, noise, family, channels, like)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ def _sampled(job: Job, start: Start) -> tuple[torch.Tensor, bytes]:
     """One sample, denoised, as float32 in main memory, and its generator as the last step left it."""
     run = schedule(job.model, job.settings.method, job.settings.steps, job.settings.strength,
                    job.settings.eta, start.generator, job.ctx.device)  # fmt: skip
-    return _finite(_denoised(job, run, start, start.at_level(run)), job), state(start.generator)
+    began = start.begun(run, job.settings.strength)
+    return _finite(_denoised(job, run, start, began), job), state(start.generator)
 
 
 def _joined(done: list[tuple[torch.Tensor, bytes]]) -> Latents:
@@ -145,15 +148,16 @@ def _joined(done: list[tuple[torch.Tensor, bytes]]) -> Latents:
     return Latents(freeze(samples), tuple(saved for _, saved in done), channels_last=channels_last(samples))
 
 
-def _denoised(job: Job, run: Schedule, start: Start, latents: torch.Tensor) -> torch.Tensor:
+def _denoised(job: Job, run: Schedule, start: Start, began: Begun) -> torch.Tensor:
     """Go from the first noise level to the last."""
-    steps, order = len(run.times), run.scheduler.order
-    inputs_at = job.prompts.prepared(None)
+    steps, order, latents = len(run.times), run.scheduler.order, began.latents
+    inputs_at = job.prompts.prepared(began.masked)
     for step, time in enumerate(run.times):
         # A method of second order evaluates the model twice a step; a ControlNet counts the evaluations, as diffusers.
         inputs, steering = inputs_at(step // order, math.ceil(steps / order)), active(job.held, step, steps)
         prediction = job.family.denoise_step(job.denoiser, inputs, run.scheduler, latents, time, steering)
         latents = run.scheduler.step(prediction, time, latents, **run.extras, return_dict=False)[0]
+        latents = began.held(latents, run, step)
         job.ctx.progress(1 + start.before * steps + step, start.among * steps)
     return latents
 

@@ -119,6 +119,10 @@ class Family(Protocol):
     def encoders(self) -> tuple[str, ...]:
         """The components that read prompts, in order."""
 
+    @property
+    def guides(self) -> tuple[type[Guide], ...]:
+        """What its denoiser cannot do without, one of them."""
+
     def recognises(self, model: Model) -> bool:
         """Whether a model of one of `pipelines` is of this family, by its configs."""
 
@@ -182,6 +186,9 @@ def recognise(model: Model) -> Family:
             _check_parts(model, family, index)
             return family
     known = sorted({name for family in families() for name in family.pipelines})
+    if pipeline in known:
+        channels = f"a U-Net that takes {model.config('unet').get('in_channels')!r:.40} channels"
+        raise MissingError(f'model "{model.path.name}" is for "{pipeline}" with {channels}, which is not known')
     raise MissingError(
         f'model "{model.path.name}" is for "{pipeline}", which this version cannot run', hint=suggest(pipeline, known)
     )

@@ -14,17 +14,16 @@ class StableDiffusion1(LatentDiffusion):
 
     name = "sd1"
     conditioning = "clip-l"
-    pipelines = frozenset({"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"})
+    pipelines = frozenset(
+        {"StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"}
+    )
+    linear_projection = False
+    """Whether its attention is entered by linear layers, not by convolutions."""
 
     def recognises(self, model: Model) -> bool:
-        """Its attention is entered by convolutions, that of Stable Diffusion 2 by linear layers."""
-        return not model.config("unet").get("use_linear_projection", False)
-
-    def cannot(self, model: Model) -> str:
-        """A U-Net that takes more channels than the latents have is one for another task."""
-        if not super().recognises(model):
-            return f"takes {model.config('unet').get('in_channels')} channels (inpainting, depth or an upscaler)"
-        return super().cannot(model)
+        """By its channels, and by its attention."""
+        linear = bool(model.config("unet").get("use_linear_projection", False))
+        return super().recognises(model) and linear == self.linear_projection
 
 
 FAMILY = StableDiffusion1()

@@ -6,7 +6,6 @@ What a model predicts (the noise, or the velocity in the one trained at 768 pixe
 from __future__ import annotations
 
 from nodes.sd.families.sd1 import StableDiffusion1
-from nodes.sd.models import Model
 
 
 class StableDiffusion2(StableDiffusion1):
@@ -14,9 +13,7 @@ class StableDiffusion2(StableDiffusion1):
 
     name = "sd2"
     conditioning = "openclip-h"
-
-    def recognises(self, model: Model) -> bool:
-        return not super().recognises(model)
+    linear_projection = True
 
 
 FAMILY = StableDiffusion2()
