@@ -16,7 +16,7 @@ FLOORS = (
     ("store", "memory"),
     ("cache", "placement"),
     ("upkeep", "ready", "provenance"),
-    ("explain", "rerun"),
+    ("explain", "rerun", "findings"),
     ("plan",),
     ("context", "deliver", "failures", "made"),
     ("execute",),

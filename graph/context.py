@@ -16,6 +16,7 @@ from graph.events import NodeProgress, Sink, Warned
 from graph.fields import checked
 from graph.filerefs import FileRef
 from graph.files import digest_of
+from graph.findings import Findings
 from graph.node import Node, returned
 from graph.placement import Placed
 from graph.provenance import write_with_origin
@@ -70,6 +71,8 @@ class Running:
     graph: Graph
     files: Mapping[str, Path]
     """Where the files and models lie that the steps before this one name, by their digests."""
+    found: Callable[[str], Findings]
+    """What a step and those before it told, for the picture's file."""
 
     @property
     def device(self) -> str:
@@ -98,10 +101,9 @@ class Running:
         return found
 
     def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
-        memo, folder = self.world.files, self.world.folder
-        return write_with_origin(
-            image, self.graph, self.step.name, image.digest, memo, folder, pattern, format=format, quality=quality
-        )
+        name, memo, folder = self.step.name, self.world.files, self.world.folder
+        told = (self.graph, name, image.digest, memo, folder, pattern, self.found(name))
+        return write_with_origin(image, *told, format=format, quality=quality)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from typing import Any
 from graph.cache import Cache
 from graph.errors import DarkroomError
 from graph.events import SavedOutput
+from graph.findings import Findings
 from graph.node import SCALARS
 from graph.outputs import still_there
 from graph.provenance import write_with_origin
@@ -46,6 +47,8 @@ class Courier:
     cache: Cache
     world: World
     obtain: Obtain
+    found: Callable[[str], Findings]
+    """What a step and those before it told, for the picture's file."""
 
     def deliver(self, outcomes: Mapping[str, Outcome], *, keep_values: bool, save: bool) -> Delivery:
         """Give back all that is wanted and there. One that cannot be saved does not keep the others back."""
@@ -93,17 +96,18 @@ class Courier:
         value = self._value(origin)
         pictures = value if isinstance(value, list) else [value]
         single = not isinstance(value, list)
-        return [self._save_picture(wanted, picture, digest if single else "") for picture in pictures]
+        found = self.found(origin.step)
+        return [self._save_picture(wanted, picture, digest if single else "", found) for picture in pictures]
 
-    def _save_picture(self, wanted: Wanted, picture: Raster, digest: str) -> SavedOutput:
+    def _save_picture(self, wanted: Wanted, picture: Raster, digest: str, found: Findings) -> SavedOutput:
         digest = digest or encode(picture).digest
         kept = self._kept(wanted, digest)
         if kept:
             return kept
         shown = picture if isinstance(picture, Picture) else Picture(picture.pixels)
-        file = write_with_origin(
-            shown, self.graph, wanted.name, f"sha256:{digest}", self.world.files, self.world.folder, self._pattern()
-        )
+        memo, folder = self.world.files, self.world.folder
+        origin = f"sha256:{digest}"
+        file = write_with_origin(shown, self.graph, wanted.name, origin, memo, folder, self._pattern(), found)
         self.cache.note_saved(self._saved_key(wanted, digest), file)
         return SavedOutput(wanted.name, as_typed(file.path), file.pixels)
 

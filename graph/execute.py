@@ -33,6 +33,7 @@ from graph.events import (
 from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
+from graph.findings import Findings, findings
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
@@ -81,7 +82,7 @@ def execute(
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
     run = _Run(plan, cache, sink, world, stop or Stop(), release)
-    courier = Courier(plan.graph, cache, world, run.obtain)
+    courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
         for planned in plan.steps:
@@ -239,7 +240,8 @@ class _Run:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
         arguments = {name: value_of(source, self.outcomes, self.read) for name, source in step.inputs.items()}
         self._note_handles(step, arguments)
-        context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files)
+        self._note_files(ready)
+        context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
@@ -262,6 +264,10 @@ class _Run:
         self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
 
     # Values
+
+    def found(self, step: str) -> Findings:
+        """What a step and those before it told beside pictures."""
+        return findings(self.plan.graph, step, self.outcomes, self.read)
 
     def obtain(self, origin: From) -> bytes:
         """The bytes of an output of a settled step; the step is run again if they were evicted.

@@ -47,8 +47,10 @@ class Origin:
     versions: Mapping[str, str]
 
 
-def metadata(graph: Graph, output: str, digest: str, memo: Memo, folder: Path) -> dict[str, str]:
-    """Describe how an output was made. `folder` is where the picture is saved."""
+def metadata(
+    graph: Graph, output: str, digest: str, memo: Memo, folder: Path, found: Mapping[str, object]
+) -> dict[str, str]:
+    """Describe how an output was made. `folder` is where the picture is saved; `found`, what nodes told of it."""
     workflow = graph.workflow
     told = {
         "format": FORMAT,
@@ -62,6 +64,7 @@ def metadata(graph: Graph, output: str, digest: str, memo: Memo, folder: Path) -
         "nodes": {name: _parameters(step.instance) for name, step in graph.steps.items() if step.instance},
         "kinds": {step.kind: step.node.version for step in graph.steps.values()},
         "files": _files(graph, memo),
+        "found": found,
         "versions": versions(),
     }
     return {CHUNK: json.dumps(told, ensure_ascii=False, sort_keys=True, default=str)}
@@ -75,6 +78,7 @@ def write_with_origin(
     memo: Memo,
     folder: Path,
     pattern: str,
+    found: Mapping[str, object],
     *,
     format: str = "",
     quality: int = 95,
@@ -84,7 +88,7 @@ def write_with_origin(
     output: the name of the output or node, for the pattern's {output} and {node}. digest: "sha256:..." of the pixels.
     Raises StepError as `write_picture` does.
     """
-    told = metadata(graph, output, digest, memo, folder)
+    told = metadata(graph, output, digest, memo, folder, found)
     fields = {"name": graph.workflow.name, "output": output, "node": output, "seed": seed_of(graph)}
     return replace(write_picture(picture, folder, pattern, fields, told, format=format, quality=quality), pixels=digest)
 

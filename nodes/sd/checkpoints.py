@@ -43,8 +43,14 @@ def load(
 
     Raises MissingError naming the file, and the weight, that is lacking, damaged, or of the wrong shape.
     """
-    module = empty(folder, family, component)
-    _fill(module, folder.path / component, dtype, known)
+    return filled(empty(folder, family, component), folder.path / component, dtype, known)
+
+
+def filled(
+    module: torch.nn.Module, folder: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor] = NOTHING
+) -> torch.nn.Module:
+    """Give a module that was built without memory its weights, as `load` does, from the files in a folder."""
+    _fill(module, folder, dtype, known)
     _compute_buffers(module)
     return module.requires_grad_(False).eval()
 
@@ -106,7 +112,8 @@ def _name(name: str, wanted: dict[str, torch.Tensor]) -> str:
     """What a weight is called today."""
     if name in wanted:
         return name
-    plain = name.removeprefix("text_model.")  # transformers 4 had one level more
+    # transformers 4 had one level more
+    plain = name.removeprefix("text_model.").replace("vision_model.vision_model.", "vision_model.", 1)
     before, _, kind = plain.rpartition(".")
     stem, _, last = before.rpartition(".")
     modern = f"{stem}.{_OLD_ATTENTION.get(last, last)}.{kind}" if ".attentions." in plain else plain

@@ -29,6 +29,7 @@ from nodes.sd.checkpoints import compute_dtype, load
 from nodes.sd.memory import free_bytes, named_out_of_memory
 from nodes.sd.models import opened
 from nodes.sd.patches import apply
+from nodes.sd.safety_net import load_safety
 from nodes.sd.upscalers import load_upscaler
 
 WORKING_BYTES = 2 << 30
@@ -157,7 +158,10 @@ def _read(handle: ModelHandle, path: Path, dtype: torch.dtype, known: Mapping[st
     return load(opened(path), handle.family, handle.component, dtype, known)
 
 
-ALONE: Mapping[str, Callable[[Path, torch.dtype], torch.nn.Module]] = {"upscaler": load_upscaler}
+ALONE: Mapping[str, Callable[[Path, torch.dtype], torch.nn.Module]] = {
+    "upscaler": load_upscaler,
+    "safety_checker": load_safety,
+}
 """What reads the components that are files of their own, not parts of a model."""
 weights = Weights()
 """The one owner."""
