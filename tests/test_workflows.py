@@ -111,6 +111,22 @@ def test_a_second_pass_paints_a_draft_larger_by_pixels_or_by_latents(latents: bo
     assert "skipped" not in {result.actions[name] for name in way}
 
 
+def test_a_net_enlarges_in_a_workflow_and_is_remembered(cache: Path, tmp_path: Path) -> None:
+    text = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs" / "upscaling.md").read_text(), re.M | re.S)[0]
+    first = _enlarged(text, cache, tmp_path)
+    filtered = _enlarged(text.replace("model: $net, ", ""), cache, tmp_path)
+
+    assert (1024, 1024) == first.outputs["large"].pixels.size
+    assert first.outputs["large"] != filtered.outputs["large"]
+    assert {"hit"} == set(_enlarged(text, cache, tmp_path).actions.values())
+
+
+def _enlarged(text: str, cache: Path, folder: Path) -> Results:
+    path = folder / "enlarge.yaml"
+    path.write_text(text.replace("pictures/", f"{ROOT / 'workflows' / 'pictures'}/"))
+    return run(load(path), cache=cache)
+
+
 def test_a_picture_of_a_batch_is_the_one_made_alone_with_its_seed(cache: Path, tmp_path: Path) -> None:
     text = (ROOT / "workflows" / "variations.yaml").read_text().replace("sheet: $sheet", "all: $decoded.images")
     batch = run_text(text, cache, tmp_path, seed=7, count=3).outputs["all"]

@@ -56,7 +56,7 @@ def out_of_memory(device: str, said: str) -> OutOfMemory:
     asked = in_words(int(float(found[1]) * _UNITS[found[2]])) if found else "more memory than there is"
     free = free_bytes(device)
     left = f", which has {in_words(free)} free" if free < UNLIMITED else ""
-    lower = "a smaller width and height"
+    lower = "a smaller width and height, a smaller tile where the node has one"
     if torch.device(device).type != "cpu":
         lower += ", precision: fp16 in load_model, or device: cpu"
     return OutOfMemory(f"{asked} asked for on {device}{left}", hint=f"What lowers it: {lower}.")

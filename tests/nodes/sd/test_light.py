@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 HEAVY = "torch diffusers transformers numpy PIL"
-NODES = ["load_model", "text_encode", "noise", "vae_encode", "sampler", "vae_decode"]
+NODES = ["load_model", "load_upscaler", "text_encode", "noise", "vae_encode", "sampler", "upscale", "vae_decode"]
 
 
 def left_over(code: str) -> str:
@@ -32,6 +32,16 @@ def test_a_model_is_found_and_checked_without_torch(whole: Any) -> None:
         left_over(
             "from pathlib import Path\nfrom nodes.sd.files import ModelFile\n"
             f"file = ModelFile.find({folder!r}, Path())\nassert file.members() and file.family == 'sd1'"
+        )
+        == ""
+    )
+
+
+def test_a_net_is_told_by_its_weights_without_torch() -> None:
+    assert (
+        left_over(
+            "from pathlib import Path\nfrom nodes.sd.super_resolution import TINY, UpscalerFile\n"
+            "assert UpscalerFile.find(TINY, Path()).family == 'compact'"
         )
         == ""
     )
