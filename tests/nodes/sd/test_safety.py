@@ -157,7 +157,7 @@ def test_what_was_found_is_in_the_picture_s_file(checker: tuple[Any, Path], tmp_
         "  kept: {use: save_image, image: $checked}\n"
         "outputs: {picture: $checked, flagged: $checked.flagged, file: $kept}\n"
     )
-    results = darkroom.run(darkroom.load(tmp_path / "check.yaml"), cache="none", out=tmp_path / "out")
+    results = darkroom.run(darkroom.load(tmp_path / "check.yaml"), cache=tmp_path / "cache", out=tmp_path / "out")
     told = [json.loads(read_metadata(path)["darkroom"])["found"] for path in (tmp_path / "out").glob("*.png")]
 
     assert results.outputs["flagged"]
