@@ -43,7 +43,7 @@ def load(
 
     Raises MissingError naming the file, and the weight, that is lacking, damaged, or of the wrong shape.
     """
-    return filled(empty(folder, family, component), folder.path / component, dtype, known)
+    return filled(empty(folder, family, component), folder.part(component), dtype, known)
 
 
 def filled(

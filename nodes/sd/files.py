@@ -10,10 +10,10 @@ from typing import Self
 from graph.errors import MissingError, suggest
 from graph.filerefs import Default, FileRef
 from nodes.sd.families import recognise, tokenizer_of
-from nodes.sd.folders import ModelFolder, weight_files
+from nodes.sd.folders import SCHEDULER, ModelFolder, weight_files
 from nodes.sd.headers import read_header
 from nodes.sd.search import find
-from nodes.sd.sidecar import sidecar
+from nodes.sd.sidecar import place_of, sidecar
 
 TINY = "builtin:tiny"
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -38,8 +38,13 @@ class ModelFile(FileRef):
         if path.is_file():
             raise _single_file(written, path)
         check(ModelFolder(path))
-        sidecar(path)
-        return cls(written, path)
+        found, said = cls(written, path), sidecar(path).family
+        if said and said != found.family:
+            raise MissingError(
+                f'model "{written}" is of the family "{found.family}", but "{place_of(path)}" says "{said}"',
+                hint="Is it the sidecar of another model?",
+            )
+        return found
 
     @property
     def family(self) -> str:
@@ -62,15 +67,19 @@ class ModelFile(FileRef):
 
     def members(self) -> tuple[tuple[str, Path], ...]:
         """The files that decide what the model does: configs, tokenizer, weights. No model card, no previews."""
-        folder = ModelFolder(self.path)
-        paths = [folder.path / "model_index.json"]
-        paths += [path for path in folder.path.glob("*scheduler/scheduler_config.json") if path.is_file()]
+        folder, said = ModelFolder(self.path), sidecar(self.path)
         family = recognise(folder)
-        tokenizers = [folder.path / tokenizer_of(encoder) for encoder in family.encoders]
-        paths += [path for place in tokenizers for name in TOKENIZER if (path := place / name).is_file()]
-        for component in family.components:
-            paths += [folder.path / component / "config.json", *weight_files(folder.path / component)]
-        return tuple((path.relative_to(self.path).as_posix(), path) for path in sorted(paths))
+        found = [("model_index.json", folder.path / "model_index.json")]
+        for path in folder.path.glob("*scheduler/scheduler_config.json"):
+            predicts = said.prediction if path.parent.name == SCHEDULER[0] else ""
+            found += [(f"{path.parent.name}/{path.name} {predicts}".rstrip(), path)] if path.is_file() else []
+        for part in map(tokenizer_of, family.encoders):
+            paths = ((name, folder.part(part) / name) for name in TOKENIZER)
+            found += [(f"{part}/{name}", path) for name, path in paths if path.is_file()]
+        for part in family.components:
+            weights = weight_files(folder.part(part))
+            found += [(f"{part}/{path.name}", path) for path in (folder.part(part) / "config.json", *weights)]
+        return tuple(found)
 
 
 def check(folder: ModelFolder) -> None:
@@ -82,13 +91,13 @@ def check(folder: ModelFolder) -> None:
     family = recognise(folder)
     for component in family.components:
         folder.config(component)
-        for path in weight_files(folder.path / component):
+        for path in weight_files(folder.part(component)):
             if path.suffix == ".safetensors":
                 stat = path.stat()
                 _check_header(path, stat.st_size, stat.st_mtime_ns)
-    folder.json("scheduler", "scheduler_config.json")
+    folder.json(*SCHEDULER)
     for encoder in family.encoders:
-        _check_tokenizer(folder.path / tokenizer_of(encoder))
+        _check_tokenizer(folder.part(tokenizer_of(encoder)), folder.path.name)
 
 
 @lru_cache(maxsize=256)
@@ -97,10 +106,10 @@ def _check_header(path: Path, size: int, mtime_ns: int) -> None:
     read_header(path)
 
 
-def _check_tokenizer(folder: Path) -> None:
+def _check_tokenizer(folder: Path, model: str) -> None:
     if not (folder / TOKENIZER[0]).is_file() and not all((folder / name).is_file() for name in TOKENIZER[1:3]):
         raise MissingError(
-            f'model "{folder.parent.name}" has no {folder.name}',
+            f'model "{model}" has no {folder.name}',
             hint=f'Looked for "{TOKENIZER[0]}", or "{TOKENIZER[1]}" and "{TOKENIZER[2]}", in {folder}',
         )
 

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import MissingError
+from nodes.sd.sidecar import sidecar
 
 CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll"})
 FOREIGN = ("auto_map", "custom_pipeline", "trust_remote_code")
 """Keys of a config by which a library would import code that comes with a model."""
 ATTENTION = ("attn_implementation", "_attn_implementation")
 """Keys by which transformers fetches and imports a kernel from the hub, unless they name its own attention."""
+SCHEDULER = ("scheduler", "scheduler_config.json")
 LARGEST_CONFIG = 1 << 20
 """In bytes; real ones have a few thousand."""
 STEMS = ("diffusion_pytorch_model", "model")
@@ -33,13 +35,18 @@ class ModelFolder:
         """model_index.json: the pipeline's class, and [library, class] of every component."""
         return self.json("model_index.json")
 
+    def part(self, name: str) -> Path:
+        """The folder of a component or tokenizer, or what the sidecar names instead."""
+        said = sidecar(self.path)
+        return {"tokenizer": said.tokenizer, "vae": said.vae}.get(name) or self.path / name
+
     def config(self, component: str) -> dict[str, Any]:
         """A component's config.json."""
         return self.json(component, "config.json")
 
     def json(self, *name: str) -> dict[str, Any]:
         """Read a JSON object. Raises MissingError naming the file, also where it asks for code to be imported."""
-        path = self.path.joinpath(*name)
+        path = self.part(name[0]).joinpath(*name[1:])
         try:
             state = path.stat()
             if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, a device may never end
@@ -60,7 +67,8 @@ class ModelFolder:
         for key in ATTENTION:
             if tree.get(key) not in (None, "eager", "sdpa"):
                 raise self.code("/".join(name), f'asks by "{key}" for code ({tree[key]!r:.80})')
-        return dict(tree)
+        said = sidecar(self.path).prediction if name == SCHEDULER else ""
+        return tree | ({"prediction_type": said} if said else {})
 
     def refuse_code(self) -> None:
         """Raise MissingError if the folder, or a folder in it, holds a file that Python could import."""

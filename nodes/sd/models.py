@@ -15,6 +15,9 @@ class Model(Protocol):
     @property
     def path(self) -> Path: ...
 
+    def part(self, name: str) -> Path:
+        """Where a component or tokenizer lies."""
+
     @property
     def index(self) -> dict[str, Any]:
         """model_index.json: the pipeline's class, and [library, class] of every component."""

@@ -5,8 +5,8 @@
       sampler: {steps: 20, cfg: 4}
     tokenizer: ../tokenizer            # paths start at this file's folder
     vae: vae-ft-mse.safetensors
-    family: sd2                        # for files that do not tell it themselves
-    prediction: v_prediction
+    family: sd2                        # a model of another one is refused
+    prediction: v_prediction           # what the U-Net gives, for models that do not tell it
 
 Light: no torch.
 """

@@ -57,7 +57,7 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
 
     Raises StepError for ids that the encoder does not know, MissingError for a tokenizer that cannot be read.
     """
-    tokenizer = _tokenizer(model.path, tokenizer_of(component), digest)
+    tokenizer = _tokenizer(model.part(tokenizer_of(component)), model.path.name, digest)
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
     reach = COMMA_REACH if passage.chunks > 1 else 0
     comma = tokenizer.convert_tokens_to_ids(COMMA)
@@ -133,9 +133,9 @@ def _text_from(paragraphs: Paragraphs, place: tuple[int, int, int]) -> str:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(folder: Path, name: str, digest: str) -> Any:
+def _tokenizer(folder: Path, model: str, digest: str) -> Any:
     """`digest` makes sure that another model in the same place is read anew."""
     try:
-        return CLIPTokenizer.from_pretrained(str(folder / name), local_files_only=True)
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
-        raise MissingError(f'cannot read the tokenizer of model "{folder.name}": {error}') from error
+        raise MissingError(f'cannot read the tokenizer of model "{model}": {error}') from error

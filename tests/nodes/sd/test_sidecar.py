@@ -6,11 +6,22 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 import darkroom
 from graph.errors import MissingError, WorkflowError
+from graph.node import Context
+from graph.values import Latents
 from graph.workflow import parse
+from nodes.load_model import LoadModel, Parts
+from nodes.sd.autoencoder import to_picture
+from nodes.sd.files import ModelFile
+from nodes.sd.models import opened
 from nodes.sd.sidecar import Sidecar, place_of, sidecar
+from nodes.sd.tensors import freeze, thaw
+from nodes.text_encode import TextEncode
+from nodes.vae_decode import VaeDecode
+from tests.nodes.sd.conftest import Whole, vae
 
 WORKFLOW = """\
 darkroom: 1
@@ -102,3 +113,72 @@ def test_an_edited_sidecar_is_read_again(spoiled: Path) -> None:
     (spoiled / "model.yaml").write_text("darkroom: 1\ndefaults: {sampler: {steps: 11}}\n")
 
     assert 11 == check(spoiled).steps["painted"].fixed["steps"]
+
+
+# The parts that it names
+
+
+def opened_parts(model: Path, ctx: Context) -> Parts:
+    return LoadModel(path=ModelFile.find(str(model), model)).run(ctx)
+
+
+@pytest.fixture
+def latents(whole: Whole) -> Latents:
+    torch.manual_seed(3)
+    return Latents(freeze(torch.randn(1, 4, 8, 8)))
+
+
+def test_another_vae_decodes_and_the_model_is_another_then(
+    spoiled: Path, whole: Whole, tmp_path: Path, ctx: Context, latents: Latents
+) -> None:
+    torch.manual_seed(12)
+    other = vae()
+    other.save_pretrained(tmp_path / "other")
+    before = opened_parts(spoiled, ctx).vae
+    (spoiled / "model.yaml").write_text("darkroom: 1\nvae: ../other\n")
+    after = opened_parts(spoiled, ctx).vae
+
+    assert before.digest != after.digest
+    with torch.inference_mode():
+        expected = other.decode(thaw(latents.samples) / other.config.scaling_factor, return_dict=False)[0]
+    assert to_picture(expected) == VaeDecode().run(ctx, after, latents).image
+
+
+def test_another_tokenizer_reads_the_prompt_and_the_model_is_another_then(
+    spoiled: Path, tmp_path: Path, ctx: Context
+) -> None:
+    (spoiled / "tokenizer").rename(tmp_path / "words")
+    with pytest.raises(MissingError, match="has no tokenizer"):
+        opened_parts(spoiled, ctx)
+    (spoiled / "model.yaml").write_text(f"darkroom: 1\ntokenizer: {tmp_path / 'words'}\n")
+    parts = opened_parts(spoiled, ctx)
+    first = TextEncode(text="a cat and a dog").run(ctx, parts.text_encoder)
+
+    merges = tmp_path / "words" / "merges.txt"
+    merges.write_text(merges.read_text().replace("ca t</w>\n", ""))
+    changed = opened_parts(spoiled, ctx)
+
+    assert parts.text_encoder.digest != changed.text_encoder.digest
+    assert first != TextEncode(text="a cat and a dog").run(ctx, changed.text_encoder)
+
+
+def test_what_it_says_of_the_prediction_is_what_samplers_are_told(spoiled: Path, ctx: Context) -> None:
+    before = opened_parts(spoiled, ctx).model.digest
+    (spoiled / "model.yaml").write_text("darkroom: 1\nprediction: v_prediction\n")
+
+    assert "v_prediction" == opened(spoiled).json("scheduler", "scheduler_config.json")["prediction_type"]
+    assert before != opened_parts(spoiled, ctx).model.digest
+
+
+def test_defaults_are_no_part_of_the_model(spoiled: Path, ctx: Context) -> None:
+    before = opened_parts(spoiled, ctx).model.digest
+    (spoiled / "model.yaml").write_text("darkroom: 1\ndefaults: {sampler: {steps: 7}}\n")
+
+    assert before == opened_parts(spoiled, ctx).model.digest
+
+
+def test_the_sidecar_of_another_model_is_refused(spoiled: Path, ctx: Context) -> None:
+    (spoiled / "model.yaml").write_text("darkroom: 1\nfamily: sd2\n")
+
+    with pytest.raises(MissingError, match=r'is of the family "sd1", but ".*model.yaml" says "sd2"'):
+        opened_parts(spoiled, ctx)
