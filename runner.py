@@ -246,19 +246,23 @@ def watermark(request: argparse.Namespace) -> int:
     registry = darkroom.kinds()
     path = darkroom.PictureFile.find(request.picture, Path.cwd())
     picture, *_ = alone(registry["load_image"], _say, {"path": path})
-    given: dict[str, object] = {"expect": request.expect}
-    given |= {"length": request.length} if request.length is not None else {}
-    methods = [request.method] if request.method else ["dwt_dct_svd", "dwt_dct"]
-    for method in methods:
-        node = registry["read_watermark"]
-        text, found, _ = alone(node, _say, {**given, "method": method}, image=picture)
+    given: dict[str, object] = {"expect": request.expect, "length": request.length}
+    for method in [request.method] if request.method else ["dwt_dct_svd", "dwt_dct"]:
+        text, found, _ = alone(registry["read_watermark"], _say, {**given, "method": method}, image=picture)
         if found:
             break
-    if request.json:
-        print(json.dumps({"text": text, "found": found, "method": method}))
-    else:
-        print(text if found else "no watermark is found in this picture")
+    told = json.dumps({"text": text, "found": found, "method": method})
+    print(told if request.json else text if found else "no watermark is found in this picture")
     return 0 if found else 1
+
+
+def c2pa(request: argparse.Namespace) -> int:
+    """Verify a signed picture, or make a certificate to sign with."""
+    from graph.credentials import tell
+
+    code, told = tell(request)
+    print(told)
+    return code
 
 
 def doctor(request: argparse.Namespace) -> int:
@@ -388,7 +392,7 @@ def _own_folders() -> None:
                 del sys.modules[loaded]
 
 
-COMMANDS: tuple[Command, ...] = (run, check, plan, why, nodes, schema, graph, cache, models, watermark, doctor)
+COMMANDS: tuple[Command, ...] = (run, check, plan, why, nodes, schema, graph, cache, models, watermark, c2pa, doctor)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 FLOORS = (
     ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints"),
     ("values", "filerefs", "syntax", "report", "metadata"),
-    ("outputs", "document", "node", "files"),
+    ("outputs", "document", "node", "files", "credentials"),
     ("references", "fields", "registry", "sources", "keys"),
     ("params", "conditions"),
     ("entries",),

@@ -17,6 +17,7 @@ from graph.fields import checked
 from graph.filerefs import FileRef
 from graph.files import digest_of
 from graph.findings import Findings
+from graph.metadata import Seal
 from graph.node import Node, returned
 from graph.placement import Placed
 from graph.provenance import write_with_origin
@@ -100,10 +101,12 @@ class Running:
             )
         return found
 
-    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+    def save(
+        self, image: Picture, pattern: str, *, format: str = "", quality: int = 95, seal: Seal | None = None
+    ) -> SavedFile:
         name, memo, folder = self.step.name, self.world.files, self.world.folder
         told = (self.graph, name, image.digest, memo, folder, pattern, self.found(name))
-        return write_with_origin(image, *told, format=format, quality=quality)
+        return write_with_origin(image, *told, format=format, quality=quality, seal=seal)
 
 
 @dataclass
@@ -126,7 +129,9 @@ class Alone:
     def locate(self, digest: str) -> Path:
         raise LookupError("a node outside a workflow has no files")
 
-    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+    def save(
+        self, image: Picture, pattern: str, *, format: str = "", quality: int = 95, seal: Seal | None = None
+    ) -> SavedFile:
         raise LookupError("a node outside a workflow saves nothing")
 
 

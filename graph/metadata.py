@@ -6,13 +6,15 @@ import base64
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from graph.errors import MissingError, StepError
 from graph.signatures import JPEG, PNG, is_webp
 
+Seal = Callable[[bytes, str], bytes]
+"""The bytes of a picture's file, and the texts in it as JSON -> the bytes to write: signed, say."""
 MAX_TEXT = 16 << 20
 """Bytes of metadata, unpacked, that are read from one file."""
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286

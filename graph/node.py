@@ -23,6 +23,7 @@ from typing import Any, ClassVar, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from graph.filerefs import FileRef
+from graph.metadata import Seal
 from graph.values import Picture, SavedFile, Value
 
 __all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
@@ -57,10 +58,13 @@ class Context(Protocol):
     def locate(self, digest: str) -> Path:
         """Where the file or folder with this content lies in this run."""
 
-    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+    def save(
+        self, image: Picture, pattern: str, *, format: str = "", quality: int = 95, seal: Seal | None = None
+    ) -> SavedFile:
         """Write a picture under the output folder, atomically and never over an existing file.
 
-        pattern: a relative path; {name}, {node}, {seed}, {n} ... are filled in. Raises StepError.
+        pattern: a relative path; {name}, {node}, {seed}, {n} ... are filled in.
+        seal: changes the bytes of the file before it is written, as a signature does. Raises StepError.
         """
 
 

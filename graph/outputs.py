@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -20,7 +21,7 @@ from typing import BinaryIO
 
 from graph.errors import StepError, suggest
 from graph.failpoints import reached
-from graph.metadata import exif, text_chunks
+from graph.metadata import Seal, exif, text_chunks
 from graph.values import Picture, SavedFile
 
 LONGEST_TEXT = 100
@@ -50,6 +51,7 @@ def write_picture(
     *,
     format: str = "",
     quality: int = 95,
+    seal: Seal | None = None,
 ) -> SavedFile:
     """Write a picture below a folder, under the first free name of a pattern, with texts inside the file.
 
@@ -58,12 +60,14 @@ def write_picture(
     folders. docs/pictures.md says what becomes of odd names.
     metadata: by a key of 1 to 79 Latin letters. `read_metadata` reads it back.
     format: png, jpeg or webp; "" takes the suffix of the pattern, or png.
+    seal: changes the bytes of the file at last.
 
     Raises StepError if the pattern leaves the folder or has unknown fields, if the format cannot hold the picture,
     or if the file cannot be written; then nothing is left behind.
     """
     format, stem = _format(pattern, format)
     data = _encoded(picture, metadata, format, quality)
+    data = seal(data, json.dumps(dict(metadata), sort_keys=True)) if seal else data
     root = folder.absolute()
     for name in _names(stem, pattern[len(stem) :] or _SUFFIXES[format], fields):
         target = root / name

@@ -14,6 +14,7 @@ from typing import Any
 from graph.errors import MissingError
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
+from graph.metadata import Seal
 from graph.outputs import write_picture
 from graph.steps import Graph
 from graph.values import Picture, SavedFile
@@ -82,6 +83,7 @@ def write_with_origin(
     *,
     format: str = "",
     quality: int = 95,
+    seal: Seal | None = None,
 ) -> SavedFile:
     """Write a picture below a folder, with what made it inside, and note its digest.
 
@@ -90,7 +92,8 @@ def write_with_origin(
     """
     told = metadata(graph, output, digest, memo, folder, found)
     fields = {"name": graph.workflow.name, "output": output, "node": output, "seed": seed_of(graph)}
-    return replace(write_picture(picture, folder, pattern, fields, told, format=format, quality=quality), pixels=digest)
+    file = write_picture(picture, folder, pattern, fields, told, format=format, quality=quality, seal=seal)
+    return replace(file, pixels=digest)
 
 
 def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:

@@ -101,6 +101,13 @@ def _watermark_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=int, help="bytes to read")
 
 
+def _c2pa_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("verify", "certificate"))
+    parser.add_argument("file", metavar="FILE", help="the picture; of certificate, the file to make")
+    parser.add_argument("--trust", metavar="FILE", help="verify: a PEM file with certificates to believe")
+    parser.add_argument("--name", default="Darkroom user", help="certificate: who signs")
+
+
 def _run_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", "-q", action="store_true", help="print the paths of the outputs and nothing else")
 
@@ -133,6 +140,7 @@ OPTIONS: Mapping[str, tuple[Options, ...]] = {
     "cache": (_cache_option, _cache_words),
     "models": (_nodes_option, _models_words, _json_option),
     "watermark": (_watermark_words, _json_option),
+    "c2pa": (_c2pa_words, _json_option),
     "doctor": (_cache_option, _json_option),
 }
 

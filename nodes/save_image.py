@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from pydantic import field_validator
 
+from graph.credentials import Certificate, signed
 from graph.errors import StepError
 from graph.node import Context, Field, Node
 from graph.outputs import check_pattern
@@ -20,12 +22,19 @@ class SaveImage(Node, kind="save_image", version=1):
     path: below the output folder; {name} (of the workflow), {node}, {seed} and {n} are filled in, where {n} is
     the first number that is free; {n:05} writes five digits. Without {n}, a taken name gets -2, -3 ...
 
+    certificate: a file that `darkroom c2pa certificate` made, or that an authority gave: the picture's file is signed
+    with it as Content Credentials (C2PA), which needs the extra darkroom[c2pa]. See docs/c2pa.md.
+
     Raises StepError where the file cannot be written, or would lie outside the output folder.
     """
 
     path: str = Field(default="{name}-{n:05}.png", min_length=1, description="the file's name, or its pattern")
     format: Format | None = Field(default=None, description="the path's suffix tells it unless set")
     quality: int = Field(default=95, ge=1, le=100, description="of JPEG and WEBP; 100 makes WEBP lossless")
+    certificate: Certificate | None = Field(default=None, description="sign with this PEM file of key and certificate")
+    origin: Literal["generated", "edited"] = Field(
+        default="generated", description="what the signature says: made by a model, or a picture changed by one"
+    )
 
     @field_validator("path")
     @classmethod
@@ -37,4 +46,7 @@ class SaveImage(Node, kind="save_image", version=1):
         return path
 
     def run(self, ctx: Context, image: Picture) -> SavedFile:
-        return ctx.save(image, self.path, format=self.format or "", quality=self.quality)
+        seal = None
+        if self.certificate:
+            seal = partial(signed, certificate=self.certificate.path, edited=self.origin == "edited")
+        return ctx.save(image, self.path, format=self.format or "", quality=self.quality, seal=seal)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from graph.filerefs import FileRef
+from graph.metadata import Seal
 from graph.values import Picture, SavedFile
 
 
@@ -39,7 +40,9 @@ class Bench:
     def locate(self, digest: str) -> Path:
         return self.places[digest]
 
-    def save(self, image: Picture, pattern: str, *, format: str = "", quality: int = 95) -> SavedFile:
+    def save(
+        self, image: Picture, pattern: str, *, format: str = "", quality: int = 95, seal: Seal | None = None
+    ) -> SavedFile:
         raise LookupError("a bench has no output folder")
 
 
