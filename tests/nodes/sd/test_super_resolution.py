@@ -328,3 +328,16 @@ def test_what_torch_saved_is_read_whatever_its_suffix(zipped: bool, name: str, t
     found = UpscalerFile.find(name, tmp_path)
 
     torch.testing.assert_close(esrgan(averaged, small), load_upscaler(found.path, torch.float32)(small))
+
+
+def test_weights_that_lie_pixel_by_pixel_are_read_in_their_own_order(tmp_path: Path) -> None:
+    state = weights(COMPACT_X4)
+    lying = {name: _lying(weight) for name, weight in state.items()}
+    torch.save(lying, tmp_path / "net.pth")
+    small = torch.rand(1, 3, 8, 8)
+
+    torch.testing.assert_close(compact(state, small), load_upscaler(tmp_path / "net.pth", torch.float32)(small))
+
+
+def _lying(weight: torch.Tensor) -> torch.Tensor:
+    return weight.to(memory_format=torch.channels_last) if weight.dim() == 4 else weight
