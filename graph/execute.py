@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.made import encoded, holds_file, is_known
+from graph.made import encoded, handles, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
@@ -91,7 +92,7 @@ def execute(
         stopped = error
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
-    for handle in run.used.values():
+    for handle in chain.from_iterable(run.used.values()):
         release(handle)
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
@@ -132,8 +133,8 @@ class _Run:
     """The values of steps that ran, each until the last step that takes it is settled."""
     fetched: dict[str, bytes] = field(default_factory=dict)
     """By digest: what was read from the cache for the step at hand."""
-    used: dict[str, ModelHandle] = field(default_factory=dict)
-    """By digest: handles that a step was run with, whose weights may be in memory."""
+    used: dict[str, tuple[ModelHandle, ...]] = field(default_factory=dict)
+    """By digest: the handles in a value that a step was run with, whose weights may be in memory."""
     over: set[Value] = field(default_factory=set)
     """Values whose last taker is settled: those that are made again are let go of at once."""
     again: list[Value] = field(default_factory=list)
@@ -359,8 +360,11 @@ class _Run:
     def _drop(self, value: Value) -> None:
         self.held.pop(value, None)
         digest = self._digest(value)
-        if digest in self.used and not any(self._digest(other) == digest for other in self._open_handles()):
-            self.release(self.used.pop(digest))
+        if digest in self.used:
+            still_open = {self._digest(other) for other in self._open_handles()}
+            needed = {handle for other in still_open for handle in self.used.get(other, ())}
+            for handle in set(() if digest in still_open else self.used.pop(digest)) - needed:
+                self.release(handle)
 
     def _open_handles(self) -> Iterator[Value]:
         """The handles that a step to come may take; two steps may have loaded one model."""
@@ -379,9 +383,10 @@ class _Run:
                 self.files[digest_of(file, self.world.files)] = file.path
 
     def _note_handles(self, step: Step, arguments: Mapping[str, object]) -> None:
-        for value in arguments.values():
-            if isinstance(value, ModelHandle):
-                self.used[encode(value).digest] = value
+        for argument in arguments.values():
+            for value in argument if isinstance(argument, list) else (argument,):
+                if found := tuple(handles(value)):
+                    self.used[encode(value).digest] = found
 
 
 class _Gone(StepError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 from graph.errors import StepError
 from graph.node import outputs, type_name
 from graph.steps import Step
-from graph.values import Blob, SavedFile, decode, encode
+from graph.values import Blob, ModelHandle, SavedFile, Value, decode, encode
 
 
 def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
@@ -45,3 +47,12 @@ def is_known(data: bytes) -> bool:
 def holds_file(blobs: tuple[Blob, ...]) -> bool:
     """Whether one of these values is a file that a node wrote."""
     return any(isinstance(decode(blob.data), SavedFile) for blob in blobs)
+
+
+def handles(value: object) -> Iterator[ModelHandle]:
+    """The model handles in a value: the handle that it is, or those that it holds."""
+    if isinstance(value, ModelHandle):
+        yield value
+    elif isinstance(value, Value):
+        for field in fields(value):
+            yield from handles(getattr(value, field.name))

@@ -1,9 +1,9 @@
-"""From files to modules: configs build them, safetensors fill them. No pickle, no network, no code of the model's."""
+"""From files to modules: configs build them, weights fill them. No network, no code of the model's."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +12,7 @@ import torch
 
 from graph.errors import MissingError
 from nodes.sd import families
-from nodes.sd.folders import weight_files
-from nodes.sd.headers import Entry, read_header
+from nodes.sd.headers import Entry, Weight
 from nodes.sd.models import Model
 from nodes.sd.tensors import DTYPES
 
@@ -23,6 +22,8 @@ FLOATS = frozenset(name for name, dtype in DTYPES.items() if dtype.is_floating_p
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """What the attention of autoencoders was called until diffusers 0.18; most checkpoints of SD 1 are that old."""
 
+ALONE = {"controlnet": families.Part("diffusers", "ControlNetModel")}
+"""What is a part of no model."""
 NOTHING: Mapping[str, torch.Tensor] = MappingProxyType({})
 LARGEST_NUMBER = 1_000_000
 """In a config; the largest real one is a vocabulary of some 50,000 words."""
@@ -43,21 +44,33 @@ def load(
 
     Raises MissingError naming the file, and the weight, that is lacking, damaged, or of the wrong shape.
     """
-    return filled(empty(folder, family, component), folder.part(component), dtype, known)
+    return filled(empty(folder, family, component), folder.weights(component), component, dtype, known)
 
 
 def filled(
-    module: torch.nn.Module, folder: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor] = NOTHING
+    module: torch.nn.Module,
+    weights: Iterable[tuple[str, Weight]],
+    what: str,
+    dtype: torch.dtype,
+    known: Mapping[str, torch.Tensor] = NOTHING,
 ) -> torch.nn.Module:
-    """Give a module that was built without memory its weights, as `load` does, from the files in a folder."""
-    _fill(module, folder, dtype, known)
+    """Give a module that was built without memory its weights, as `load` does. what: its name, for messages."""
+    wanted = module.state_dict()
+    found = _found(weights, wanted)
+    if lacking := sorted(wanted.keys() - found.keys()):
+        raise MissingError(f'the weights of "{what}" lack "{lacking[0]}" ({len(lacking)} in all)')
+    # Names that are not wanted are left over from older versions (position_ids), or from training.
+    for name in wanted:
+        _check_weight(name, found[name], wanted[name])
+    state = {name: known[name] if name in known else read_weight(*found[name], dtype) for name in wanted}
+    module.load_state_dict(state, assign=True)
     _compute_buffers(module)
     return module.requires_grad_(False).eval()
 
 
 def empty(folder: Model, family: str, component: str) -> Any:
     """The module with its shapes, and no memory behind them."""
-    part = families.named(family).components[component]
+    part = ALONE.get(component) or families.named(family).components[component]
     kind, config = getattr(importlib.import_module(part.library), part.name), folder.config(component)
     if huge := next((key for key, value in config.items() if _is_endless(value)), ""):
         raise folder.wrong(f"{component}/config.json", f'says "{huge}": {config[huge]!r:.60}, more than any model has')
@@ -74,37 +87,28 @@ def _is_endless(value: object) -> bool:
     return any(isinstance(number, int) and number > LARGEST_NUMBER for number in numbers)
 
 
-def _fill(module: torch.nn.Module, folder: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor]) -> None:
-    wanted = module.state_dict()
-    found = _found(folder, wanted)
-    if lacking := sorted(wanted.keys() - found.keys()):
-        raise MissingError(f'the weights of "{folder.name}" lack "{lacking[0]}" ({len(lacking)} in all)')
-    for name, (path, entry) in found.items():
-        if name in wanted and wanted[name].shape != entry.shape:
-            shapes = f"{list(entry.shape)}, but the config asks for {list(wanted[name].shape)}"
-            raise MissingError(f'the weight "{name}" in "{folder.name}/{path.name}" is {shapes}')
-        if name in wanted and wanted[name].is_floating_point() != (entry.dtype in FLOATS):
-            needed = "fractions" if wanted[name].is_floating_point() else "whole numbers"
-            kinds = f"{entry.dtype}, but the model computes with {needed}"
-            raise MissingError(f'the weight "{name}" in "{folder.name}/{path.name}" is {kinds}')
-    # Names that are not wanted are left over from older versions (position_ids), or from training.
-    state = {name: known[name] if name in known else read_weight(*found[name], dtype) for name in wanted}
-    module.load_state_dict(state, assign=True)
+def _check_weight(name: str, weight: Weight, wanted: torch.Tensor) -> None:
+    if wanted.shape != weight.entry.shape:
+        differs = f"{list(weight.entry.shape)}, but the config asks for {list(wanted.shape)}"
+    elif wanted.is_floating_point() != (weight.entry.dtype in FLOATS):
+        needed = "fractions" if wanted.is_floating_point() else "whole numbers"
+        differs = f"{weight.entry.dtype}, but the model computes with {needed}"
+    else:
+        return
+    raise MissingError(f'the weight "{name}" in "{weight.path.parent.name}/{weight.path.name}" is {differs}')
 
 
-def _found(folder: Path, wanted: dict[str, torch.Tensor]) -> dict[str, tuple[Path, Entry]]:
+def _found(weights: Iterable[tuple[str, Weight]], wanted: dict[str, torch.Tensor]) -> dict[str, Weight]:
     """Where each weight lies, by what it is called today. Raises MissingError for one that is there twice."""
-    found: dict[str, tuple[Path, Entry]] = {}
-    for path in weight_files(folder):
-        entries = read_header(path) if path.suffix == ".safetensors" else {}
-        for old, entry in entries.items():
-            name = _name(old, wanted)
-            if name in wanted and name in found:
-                files = " and in ".join(
-                    f'"{folder.name}/{file}"' for file in dict.fromkeys((found[name][0].name, path.name))
-                )
-                raise MissingError(f'the weight "{name}" is there twice, in {files}', hint="Fetch the model again.")
-            found[name] = (path, entry)
+    found: dict[str, Weight] = {}
+    for old, weight in weights:
+        name = _name(old, wanted)
+        if name in wanted and name in found:
+            files = " and in ".join(
+                dict.fromkeys(f'"{path.parent.name}/{path.name}"' for path in (found[name].path, weight.path))
+            )
+            raise MissingError(f'the weight "{name}" is there twice, in {files}', hint="Fetch the model again.")
+        found[name] = weight
     return found
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from graph.errors import MissingError
+from nodes.sd.headers import Weight
+from nodes.sd.pickles import read_entries
 from nodes.sd.sidecar import sidecar
 
 CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll"})
@@ -70,6 +73,10 @@ class ModelFolder:
         said = sidecar(self.path).prediction if name == SCHEDULER else ""
         return tree | ({"prediction_type": said} if said else {})
 
+    def weights(self, component: str) -> Iterator[tuple[str, Weight]]:
+        """Where the weights of a component lie, by the names that they have in their files. None is read."""
+        return weights_in(self.part(component))
+
     def refuse_code(self) -> None:
         """Raise MissingError if the folder, or a folder in it, holds a file that Python could import."""
         if not self.path.is_dir():
@@ -92,6 +99,13 @@ class ModelFolder:
 def _parsed(path: Path, inode: int, size: int, mtime_ns: int) -> Any:
     """Once for a file that stays as it is: a run asks for some configs ten times."""
     return json.loads(path.read_text("utf-8"))
+
+
+def weights_in(folder: Path) -> Iterator[tuple[str, Weight]]:
+    """Where the weights in a folder lie, by the names in their files. None is read. Raises MissingError."""
+    for path in weight_files(folder):
+        if path.suffix != ".json":
+            yield from ((name, Weight(path, entry)) for name, entry in read_entries(path).items())
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:

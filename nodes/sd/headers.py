@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from graph.errors import MissingError
 
@@ -34,6 +34,32 @@ class Entry:
     """In bytes."""
     order: tuple[int, ...] = ()
     """The axes as its bytes lie, from the slowest to the fastest, where that is not their own order."""
+
+    def part(self, at: int, of: int) -> Entry:
+        """One of several equal parts along the first axis. Raises ValueError where there are none."""
+        if self.order or not self.shape or self.shape[0] % of:
+            raise ValueError(f"{list(self.shape)} cannot be cut into {of}")
+        size = self.size // of
+        return replace(self, shape=(self.shape[0] // of, *self.shape[1:]), start=self.start + at * size, size=size)
+
+    def turned(self) -> Entry:
+        """A matrix with its axes exchanged. Raises ValueError for what is none."""
+        if len(self.shape) != 2 or self.order:
+            raise ValueError(f"{list(self.shape)} is no matrix")
+        return replace(self, shape=self.shape[::-1], order=(1, 0))
+
+    def shaped(self, shape: tuple[int, ...]) -> Entry:
+        """The same numbers in another shape. Raises ValueError where it does not fit."""
+        if self.order or math.prod(shape) != math.prod(self.shape):
+            raise ValueError(f"{list(self.shape)} cannot become {list(shape)}")
+        return replace(self, shape=shape)
+
+
+class Weight(NamedTuple):
+    """Where a weight lies."""
+
+    path: Path
+    entry: Entry
 
 
 def read_header(path: Path) -> dict[str, Entry]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from graph.errors import MissingError
+from nodes.sd.alone import AloneFolder
 from nodes.sd.folders import ModelFolder
+from nodes.sd.headers import Weight
 
 
 class Model(Protocol):
@@ -28,6 +31,9 @@ class Model(Protocol):
     def json(self, *name: str) -> dict[str, Any]:
         """Another JSON object of the model. Raises MissingError."""
 
+    def weights(self, component: str) -> Iterable[tuple[str, Weight]]:
+        """Where the weights of a component lie, by diffusers' names, or older ones of its. Raises MissingError."""
+
     def wrong(self, name: str, reason: str) -> MissingError:
         """The error for a config with senseless content."""
 
@@ -37,4 +43,6 @@ class Model(Protocol):
 
 def opened(path: Path) -> Model:
     """Look at a model; its weights are not read. Raises MissingError where a config is asked for that is not there."""
+    if not (path / "model_index.json").is_file() and (path / "config.json").is_file():
+        return AloneFolder(path)
     return ModelFolder(path)

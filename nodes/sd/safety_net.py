@@ -16,7 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from graph.values import Picture
 from nodes.sd.checkpoints import LARGEST_NUMBER, filled
-from nodes.sd.folders import ModelFolder
+from nodes.sd.folders import ModelFolder, weights_in
 from nodes.sd.safety import vision
 
 CONCEPTS, CARES = 17, 3
@@ -62,7 +62,7 @@ def load_safety(path: Path, dtype: torch.dtype) -> nn.Module:
             module = SafetyNet(CLIPVisionConfig(**told))
     except Exception as error:  # whatever a constructor makes of a senseless number
         raise ModelFolder(path).wrong("config.json", f"does not describe a CLIPVisionModel: {error}") from error
-    return filled(module, path, dtype)
+    return filled(module, weights_in(path), path.name, dtype)
 
 
 def prepared(picture: Picture, side: int) -> Tensor:

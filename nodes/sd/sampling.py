@@ -68,7 +68,7 @@ def sample(
         like = next(denoiser.parameters())  # a module's own .device and .dtype look through all of it
         channels, *_ = family.latent_shape(described, None, None)
         begin = partial(_task, family, described, latents, settings, like)
-        with steered(ctx, controls, begin(positive, negative, None)) as held:
+        with steered(ctx, controls, begin(positive, negative, None), denoiser) as held:
             prompts = Prompts(positive, negative, lambda *task: family.prepare(described, denoiser, begin(*task)))
             job = Job(ctx, family, denoiser, described, prompts, held, settings)
             return _joined([_sampled(job, start) for start in starts(latents, noise, family, channels, like)])
