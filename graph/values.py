@@ -230,6 +230,9 @@ class TextEncoder(ModelHandle, noun="text_encoder"):
 
     carries = ("network", "conditioning")
 
+    embeddings: tuple[str, ...] = ()
+    """Textual inversions that prompts may name, as canonical JSON, in order. They change no weights."""
+
 
 @dataclass(frozen=True)
 class Vae(ModelHandle, noun="vae"):

@@ -13,9 +13,10 @@ from graph.errors import StepError
 from graph.node import Context
 from graph.values import Conditioning, TextEncoder
 from nodes.sd import families
+from nodes.sd.embeddings import extended, learned
 from nodes.sd.families import Passage, Prompt
 from nodes.sd.models import Model, opened
-from nodes.sd.prompts import Syntax, meaning
+from nodes.sd.prompts import Paragraphs, Syntax, meaning
 from nodes.sd.residency import weights
 from nodes.sd.tensors import freeze
 from nodes.sd.tokens import Tokens, chunked
@@ -43,13 +44,12 @@ def encode_text(
         encoders = {
             name: borrowed.enter_context(weights.use(replace(handle, component=name), ctx)) for name in family.encoders
         }
-        mixes = [
-            [
-                (family.encode(model, handle.digest, encoders, Passage(words, chunks), clip_skip), share)
-                for words, share in mix
-            ]
-            for mix in meant.variants
-        ]
+        vectors = learned(ctx, handle, encoders)
+
+        def encoded(words: Paragraphs) -> Prompt:
+            return family.encode(model, handle.digest, encoders, Passage(words, chunks, vectors), clip_skip)
+
+        mixes = [[(encoded(words), share) for words, share in mix] for mix in meant.variants]
         first, *others = [_conditioning(_mixed(mix), family.conditioning) for mix in mixes]
     if lost := next((prompt.lost for mix in mixes for prompt, _ in mix if prompt.lost), ""):
         shown = lost if len(lost) <= MOST_SHOWN else lost[:MOST_SHOWN] + " ..."
@@ -68,11 +68,12 @@ def read(
     count = max(len(one.chunks) for one in parted.values())
     embeddings, fillers, pooled = [], [], None
     for name, (chunks, empty, _) in parted.items():
-        encoded = [states(encoders[name], chunk) for chunk in chunks]
+        encoder = extended(encoders[name], tuple(passage.learned.get(name, {}).values()))
+        encoded = [states(encoder, chunk) for chunk in chunks]
         parts = [_weighed(each, chunk.weights) for (each, _), chunk in zip(encoded, chunks, strict=True)]
         pooled = encoded[0][1]
         if count > 1:
-            fillers.append(states(encoders[name], empty)[0])
+            fillers.append(states(encoder, empty)[0])
             parts += fillers[-1:] * (count - len(parts))
         embeddings.append(torch.cat(parts, dim=1))
     lost = next(iter(parted.values())).lost

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,22 +62,56 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
     reach = COMMA_REACH if passage.chunks > 1 else 0
     comma = tokenizer.convert_tokens_to_ids(COMMA)
+    names = _Names(passage.learned.get(component, {}), config.vocab_size)
     packs = []
     for number, pieces in enumerate(passage.paragraphs):
-        units = [_units(tokenizer, piece, (number, at)) for at, piece in enumerate(pieces)]
+        units = [_units(tokenizer, names, piece, (number, at)) for at, piece in enumerate(pieces)]
         packs += _packed(list(chain(*units)), longest - 2, comma, reach)
     if len(packs) > 1 and not packs[-1]:
         packs.pop()
-    _check_ids(packs, config.vocab_size)
     whole = [_tokens(tokenizer, config, pack, longest) for pack in (*packs[: passage.chunks], [])]
     lost = next((unit.place for pack in packs[passage.chunks :] for unit in pack), None)
     return Chunks(tuple(whole[:-1]), whole[-1], _text_from(passage.paragraphs, lost) if lost else "")
 
 
-def _units(tokenizer: Any, piece: Piece, place: tuple[int, int]) -> Iterator[_Unit]:
-    read = tokenizer(piece.text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    for number, (start, _) in zip(read.input_ids, read.offset_mapping, strict=True):
-        yield _Unit((number,), piece.weight, (*place, start))
+class _Names:
+    """Words with vectors of their own: their ids follow those of an encoder's `known` words, in order."""
+
+    def __init__(self, learned: Mapping[str, torch.Tensor], known: int) -> None:
+        counts = [len(vectors) for vectors in learned.values()]
+        ends = list(accumulate(counts, initial=known))
+        self.known = known
+        # The longest first: one name may begin with another.
+        self.ids = sorted(zip(learned, map(range, ends, ends[1:]), strict=True), key=lambda named: -len(named[0]))
+        self._pattern = re.compile("|".join(_FORMS.format(re.escape(word)) for word, _ in self.ids), re.IGNORECASE)
+
+    def parted(self, text: str) -> Iterator[tuple[str, int, Sequence[int]]]:
+        """What stands between names and where it begins, and the ids of the name behind it."""
+        end = 0
+        for match in self._pattern.finditer(text) if self.ids else ():
+            _, ids = self.ids[(match.lastindex or 0) - 1]
+            yield text[end : match.start()], end, ()
+            yield "", match.start(), ids
+            end = match.end()
+        yield text[end:], end, ()
+
+
+_FORMS = r"(<{0}>|(?<!\w)(?:embedding:)?{0}(?:\.(?:pt|bin|safetensors))?(?!\w))"
+"""How prompts name an embedding."""
+
+
+def _units(tokenizer: Any, names: _Names, piece: Piece, place: tuple[int, int]) -> Iterator[_Unit]:
+    for text, begin, ids in names.parted(piece.text):
+        if ids:
+            yield _Unit(tuple(ids), piece.weight, (*place, begin))
+        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        if max(read.input_ids, default=0) >= names.known:
+            raise StepError(
+                f"the tokenizer knows more words than the text encoder's {names.known}",
+                hint="Tokenizer and text encoder are not of the same model.",
+            )
+        for number, (start, _) in zip(read.input_ids, read.offset_mapping, strict=True):
+            yield _Unit((number,), piece.weight, (*place, begin + start))
 
 
 def _packed(units: Sequence[_Unit], room: int, comma: int, reach: int) -> list[list[_Unit]]:
@@ -114,14 +149,6 @@ def _tokens(tokenizer: Any, config: Any, units: Sequence[_Unit], longest: int) -
         torch.tensor([[1] * len(ids) + [0] * pad]) if masked else None,
         torch.tensor(weights + [1.0] * (longest - len(weights))).reshape(1, -1, 1) if set(weights) != {1.0} else None,
     )
-
-
-def _check_ids(packs: Sequence[Sequence[_Unit]], known: int) -> None:
-    if any(number >= known for pack in packs for unit in pack for number in unit.ids):
-        raise StepError(
-            f"the tokenizer knows more words than the text encoder's {known}",
-            hint="Tokenizer and text encoder are not of the same model.",
-        )
 
 
 def _text_from(paragraphs: Paragraphs, place: tuple[int, int, int]) -> str:

@@ -38,6 +38,8 @@ class Passage(NamedTuple):
     paragraphs: Paragraphs
     chunks: int
     """How many it may take at most."""
+    learned: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
+    """Vectors that stand for words: by component, by word, (count, width)."""
 
 
 class Prompt(NamedTuple):
