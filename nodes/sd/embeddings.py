@@ -34,8 +34,11 @@ def extended(encoder: Any, vectors: Sequence[torch.Tensor]) -> Any:
     """The same encoder with more words behind its own; it shares all weights, and the given one stays as it is."""
     if not vectors:
         return encoder
-    path = next(name for name, _ in encoder.named_modules() if name.endswith("token_embedding"))
-    return _with(encoder, path.split("."), _Longer(encoder.get_submodule(path), torch.cat(list(vectors))))
+    # The modules themselves are no longer shared: transformers hangs its hooks on them, once for each owner.
+    shared = {id(weight): weight for weight in (*encoder.parameters(), *encoder.buffers())}
+    longer = copy.deepcopy(encoder, shared)
+    longer.set_input_embeddings(_Longer(longer.get_input_embeddings(), torch.cat(list(vectors))))
+    return longer
 
 
 class _Longer(torch.nn.Module):
@@ -51,12 +54,3 @@ class _Longer(torch.nn.Module):
         rows: torch.Tensor = self.table(ids.clamp(max=known - 1))
         rows[ids >= known] = self.more[ids[ids >= known] - known]
         return rows
-
-
-def _with(module: Any, path: Sequence[str], part: torch.nn.Module) -> Any:
-    """A module like this one, but for one part."""
-    changed = copy.copy(module)
-    changed._modules = dict(module._modules)
-    first, *rest = path
-    changed._modules[first] = _with(module._modules[first], rest, part) if rest else part
-    return changed

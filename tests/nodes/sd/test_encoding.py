@@ -16,8 +16,10 @@ from nodes.sampler import Sampler
 from nodes.sd.files import ModelFile
 from nodes.sd.tensors import freeze, thaw
 from nodes.text_encode import TextEncode
+from tests.nodes.sd import test_sdxl
 
 LONG = "cat dog " * 60
+base = test_sdxl.base
 
 
 @pytest.fixture
@@ -99,6 +101,33 @@ def test_a_break_begins_a_chunk(whole: Any, parts: Parts, ctx: Any) -> None:
     expected = torch.cat([rules.chunk(), rules.chunk(("cat", 1.0)), rules.chunk(("dog", 1.2))], dim=1)
 
     assert torch.equal(expected, encoded(parts, ctx, text="BREAK cat BREAK (dog:1.2) BREAK"))
+
+
+def test_two_encoders_are_weighed_each_alone_and_pooled_is_the_first_chunk(base: Any, ctx: Any) -> None:
+    handle = LoadModel(path=ModelFile.find(str(base.folder), base.folder)).run(ctx).text_encoder
+    expected = []
+    for encoder, tokenizer in ((base.text_encoder, base.tokenizer), (base.text_encoder_2, base.tokenizer_2)):
+        chunks = []
+        for words in (["cat"], ["dog"] * 2):
+            marks = tokenizer(" ".join(words), padding="max_length", max_length=77, return_tensors="pt").input_ids
+            chunks.append(encoder(marks, output_hidden_states=True).hidden_states[-2])
+        heavier = chunks[1].clone()
+        heavier[:, 2] *= 1.5
+        expected.append(torch.cat([chunks[0], heavier * (chunks[1].mean() / heavier.mean())], dim=1))
+
+    result = TextEncode(text="cat BREAK dog (dog:1.5)").run(ctx, handle)
+
+    assert torch.equal(torch.cat(expected, dim=-1), thaw(result.embeddings))
+    assert TextEncode(text="cat").run(ctx, handle).pooled == result.pooled
+    assert result.filler == TextEncode(text="").run(ctx, handle).embeddings
+
+
+def test_pooled_changes_with_its_prompt_by_step(base: Any, ctx: Any) -> None:
+    handle = LoadModel(path=ModelFile.find(str(base.folder), base.folder)).run(ctx).text_encoder
+
+    (later,) = TextEncode(text="a [cat:dog:3]").run(ctx, handle).variants
+
+    assert TextEncode(text="a dog").run(ctx, handle) == later
 
 
 def test_weights_that_are_all_0_leave_nothing(parts: Parts, ctx: Any) -> None:
