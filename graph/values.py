@@ -294,7 +294,7 @@ class Blob:
     data: bytes
 
 
-_PLAIN = (str, bool, int, type(None))
+_PLAIN = (str, bool, int, float, type(None))
 _MAGIC = b'{"darkroom":1,'
 
 
@@ -327,15 +327,12 @@ def decode(data: bytes) -> Any:
 
 
 def _pack(value: object, arrays: list[Tensor]) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value} is not a finite number")
     if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"{value} is not a finite number")
-        return value
     if isinstance(value, Value):
-        content = {name: _pack(part, arrays) for name, part in _said(value)}
-        return {"type": type(value).__name__, **content}
+        return {"type": type(value).__name__, **{name: _pack(part, arrays) for name, part in _said(value)}}
     if isinstance(value, (list, tuple)):
         return [_pack(item, arrays) for item in value]
     if isinstance(value, (Tensor, bytes)):
@@ -388,8 +385,7 @@ def _read_arrays(data: bytes) -> tuple[str, tuple[Tensor, ...]]:
         raise ValueError("not the bytes of a value: cut short")
     header = json.loads(data[8:body])
     tree: str = header.pop("__metadata__")["darkroom"]
-    entries = [header[str(name)] for name in range(len(header))]
-    return tree, tuple(_array(entry, data, body) for entry in entries)
+    return tree, tuple(_array(header[str(name)], data, body) for name in range(len(header)))
 
 
 def _array(entry: dict[str, Any], data: bytes, body: int) -> Tensor:
