@@ -70,9 +70,8 @@ class Raster(Value):
 
     mode: str
     width: int
-    """In pixels."""
     height: int
-    """In pixels."""
+    """Both in pixels."""
     data: bytes
 
     def __init__(self, pixels: Image) -> None:
@@ -139,6 +138,10 @@ class Latents(Value, noun="latents"):
     """Whether they are computed with laid out pixel by pixel, as a VAE gives them: it decides the last bits."""
     guide: Guide | None = None
     """What the model is to see beside them: a mask, a depth map, a small picture."""
+    level: float = 0.0
+    """How much noise a sampler left in them: its deviation beside a picture of 1. 0 for clean pictures and noise."""
+    adds: bool = False
+    """Whether that noise lies on top of the picture; otherwise both are divided by the square root of 1 + level**2."""
 
 
 @dataclass(frozen=True)
@@ -264,17 +267,15 @@ class Control(Value, noun="control"):
     strength: float = 1.0
     """What the network's residuals are multiplied by."""
     start: float = 0.0
-    """From which part of the steps on, 0 to 1."""
     end: float = 1.0
-    """Up to which part of the steps."""
+    """From which part of the steps on, and up to which: 0 to 1."""
 
 
 @dataclass(frozen=True)
 class SavedFile(Value, noun="path"):
-    """A file that a node wrote. A remembered one counts only while the file is there with these bytes."""
+    """A file that a node wrote, at an absolute path. A remembered one counts only while it has these bytes."""
 
     path: str
-    """Absolute."""
     digest: str
     """sha256 of the file's bytes."""
     size: int

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any
+
+from pydantic import WithJsonSchema, model_validator
 
 from graph.node import Context, Field, Node
 from graph.values import Conditioning, Control, Denoiser, Latents
-
-Method = Literal[
-    "ddim", "ddpm", "deis", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde", "dpmpp_2m_sde_karras", "dpmpp_2s",
-    "euler", "euler_a", "heun", "kdpm2", "kdpm2_a", "lcm", "plms", "unipc",
-]  # fmt: skip
+from nodes.sd.methods import Method, ScheduleName, method_schema, resolved, schedule_schema
+from nodes.sd.settings import Compat, Settings, check
 
 
 class Sampler(Node, kind="sampler", version=2, accelerated=True):
@@ -21,13 +20,24 @@ class Sampler(Node, kind="sampler", version=2, accelerated=True):
     Every sample of a batch is sampled alone, with its own generator: the same bits as if it were made by itself.
     controls: ControlNets with their pictures; they steer together.
     cfg: how strongly to follow `positive` rather than `negative`; 1 and less does without `negative`.
+    method, schedule: also by the names of other programs ("DPM++ 2M Karras", dpm_2_ancestral, simple ...).
+    start_step, end_step: run a part of the steps. What ends early gives latents with noise left in them, for another
+    sampler to go on from the same step; a clean picture that starts late is repainted as with `strength`.
+    compat: compvis takes the steps of CompVis' scripts of 2022, for ddim, plms and dpmpp_2m.
 
     Raises StepError where strength * steps is less than one step, where noise has a strength below 1, and where
     the model gives values that are no numbers; OutOfMemory; Stopped, within one step, if the user asked to stop.
     """
 
-    method: Method = Field(default="dpmpp_2m", description="the sampling method; docs/samplers.md compares them")
+    method: Annotated[Method, WithJsonSchema(method_schema())] = Field(
+        default="dpmpp_2m", description="the sampling method; docs/samplers.md compares them"
+    )
+    schedule: Annotated[ScheduleName, WithJsonSchema(schedule_schema())] = Field(
+        default="normal", description="how the steps are spaced; normal: as the model's own scheduler has it"
+    )
     steps: int = Field(default=30, ge=1, le=1000, description="how many steps from pure noise")
+    start_step: int = Field(default=0, ge=0, le=999, description="how many of them to leave out at the start")
+    end_step: int | None = Field(default=None, ge=1, le=1000, description="before which of them to stop")
     cfg: float = Field(default=7.5, ge=0, le=100, allow_inf_nan=False, description="guidance scale")
     rescale: float = Field(
         default=0.0,
@@ -37,7 +47,21 @@ class Sampler(Node, kind="sampler", version=2, accelerated=True):
         description="how much of what guidance adds to contrast to take back",
     )
     strength: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False, description="how much may change")
-    eta: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="fresh noise per step, for ddim")
+    eta: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="fresh noise a step: ddim, tcd")
+    compat: Compat = Field(default="diffusers", description="whose steps to take")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_our_names(cls, given: Any) -> Any:
+        return resolved(given)
+
+    @model_validator(mode="after")
+    def _together(self) -> Sampler:
+        check(self._settings())
+        return self
+
+    def _settings(self) -> Settings:
+        return Settings(**self.model_dump())
 
     def run(
         self,
@@ -49,7 +73,6 @@ class Sampler(Node, kind="sampler", version=2, accelerated=True):
         noise: Latents | None = None,
         controls: list[Control] | None = None,
     ) -> Latents:
-        from nodes.sd.sampling import Settings, sample
+        from nodes.sd.sampling import sample
 
-        settings = Settings(self.method, self.steps, self.cfg, self.strength, self.eta, self.rescale)
-        return sample(ctx, model, positive, negative, latents, noise, controls or [], settings)
+        return sample(ctx, model, positive, negative, latents, noise, controls or [], self._settings())

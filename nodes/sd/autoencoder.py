@@ -70,6 +70,11 @@ def decode_latents(ctx: Context, handle: Vae, latents: Latents, tile: int | None
     Raises StepError for latents of another kind of model, and where the VAE gives values that are no numbers;
     OutOfMemory, before the weights are loaded, for a size that can never fit.
     """
+    if latents.level:
+        ctx.warn(
+            f"the latents have noise of level {latents.level:.3g} left: "
+            "let another sampler go on from the step at which theirs ended"
+        )
     family, model = families.named(handle.family), opened(ctx.locate(handle.digest))
     factor, (*_, rows, columns) = family.factor(model), latents.samples.shape
     size = (columns * factor, rows * factor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,10 +15,12 @@ from nodes.sd.families import Floors
 from nodes.sd.memory import named_out_of_memory
 from nodes.sd.models import opened
 from nodes.sd.room import check_room, roomiest
-from nodes.sd.tensors import freeze
+from nodes.sd.tensors import freeze, thaw
 from nodes.sd.vae_tiles import tile_area
 
 SEEDS = 2**64
+PARALLEL = 1e-4
+"""The sine of an angle between columns below which they are as good as parallel."""
 TORCH_SEEDS = 2**32
 """torch's CPU generator (MT19937) takes the low 32 bits of a seed only."""
 
@@ -43,6 +46,20 @@ def unit_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> L
     """
     samples = torch.cat([torch.randn((1, *shape), generator=source, dtype=torch.float32) for source in generators])
     return Latents(freeze(samples), tuple(state(source) for source in generators), is_noise=True)
+
+
+def varied(noise: Latents, other: Latents, share: float) -> Latents:
+    """Go a part of the way (0 to 1) from noise to other noise, along the arcs between their columns.
+
+    The columns of each channel are turned by themselves: what A1111 does with a variation seed.
+    Source: Shoemake 1985, "Animating rotation with quaternion curves", section 3.3.
+    """
+    start, end = thaw(noise.samples), thaw(other.samples)
+    lengths = start.norm(dim=2, keepdim=True) * end.norm(dim=2, keepdim=True)
+    angle = torch.acos(((start * end).sum(dim=2, keepdim=True) / lengths).clamp(-1, 1))
+    whole = torch.sin(angle)
+    turned = torch.sin((1 - share) * angle) / whole * start + torch.sin(share * angle) / whole * end
+    return replace(noise, samples=freeze(torch.where(whole > PARALLEL, turned, torch.lerp(start, end, share))))
 
 
 def refuse_size(shape: tuple[int, int, int], floors: Floors, count: int, factor: int) -> None:

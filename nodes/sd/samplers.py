@@ -1,4 +1,4 @@
-"""The sampling methods: one table, and the schedule of a run.
+"""The schedule of a run: which scheduler takes which steps.
 
 Schedules are those of the model: its own scheduler's config (betas, prediction type, spacing of the steps) goes over
 to the method's scheduler, as `Scheduler.from_config` of diffusers does it.
@@ -12,65 +12,25 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffusers
 import torch
 from diffusers.configuration_utils import FrozenDict
 
 from graph.errors import StepError
+from nodes.sd import compvis
+from nodes.sd.methods import METHODS, SCHEDULES, SHAPED
 from nodes.sd.models import Model
+from nodes.sd.noise import TORCH_SEEDS
+from nodes.sd.settings import Settings
 
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
 MOST_LEVELS = 10_000
 """Levels of noise that a model can be trained at; Stable Diffusion has 1,000."""
 CONFIG = ("scheduler", "scheduler_config.json")
-
-
-class Recipe(NamedTuple):
-    """A method as diffusers has it."""
-
-    scheduler: str
-    options: Mapping[str, Any] = MappingProxyType({})
-
-
-_KARRAS = {"use_karras_sigmas": True}  # Karras et al. 2022 (arXiv:2206.00364), equation 5
-_SDE = {"algorithm_type": "sde-dpmsolver++"}
-
-METHODS: Mapping[str, Recipe] = MappingProxyType(
-    {
-        # Song et al. 2020 (arXiv:2010.02502), equation 12
-        "ddim": Recipe("DDIMScheduler"),
-        # Ho et al. 2020 (arXiv:2006.11239), algorithm 2
-        "ddpm": Recipe("DDPMScheduler"),
-        # Zhang and Chen 2022 (arXiv:2204.13902), tAB
-        "deis": Recipe("DEISMultistepScheduler"),
-        # Lu et al. 2022 (arXiv:2211.01095), algorithm 2
-        "dpmpp_2m": Recipe("DPMSolverMultistepScheduler"),
-        "dpmpp_2m_karras": Recipe("DPMSolverMultistepScheduler", _KARRAS),
-        # the same, section 5: the solver of the diffusion's own stochastic equation
-        "dpmpp_2m_sde": Recipe("DPMSolverMultistepScheduler", _SDE),
-        "dpmpp_2m_sde_karras": Recipe("DPMSolverMultistepScheduler", _SDE | _KARRAS),
-        # the same, algorithm 1
-        "dpmpp_2s": Recipe("DPMSolverSinglestepScheduler"),
-        # Karras et al. 2022, algorithm 2 without its noise, of first order
-        "euler": Recipe("EulerDiscreteScheduler"),
-        # the same with the noise of an ancestral step (k-diffusion, sample_euler_ancestral)
-        "euler_a": Recipe("EulerAncestralDiscreteScheduler"),
-        # Karras et al. 2022, algorithm 2 without its noise
-        "heun": Recipe("HeunDiscreteScheduler"),
-        # Karras et al. 2022, algorithm 2 with the midpoint of Dormand and Prince (k-diffusion, sample_dpm_2)
-        "kdpm2": Recipe("KDPM2DiscreteScheduler"),
-        "kdpm2_a": Recipe("KDPM2AncestralDiscreteScheduler"),
-        # Luo et al. 2023 (arXiv:2310.04378), algorithm 3; for models distilled that way
-        "lcm": Recipe("LCMScheduler"),
-        # Liu et al. 2022 (arXiv:2202.09778), without the Runge-Kutta steps at the start: what CompVis calls PLMS
-        "plms": Recipe("PNDMScheduler", {"skip_prk_steps": True}),
-        # Zhao et al. 2023 (arXiv:2302.04867), UniPC of order 2
-        "unipc": Recipe("UniPCMultistepScheduler"),
-    }
-)
+NEAR = 0.01
+"""How far the noise left in latents may be from that of a step before a warning says so, as a part of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,58 +42,136 @@ class Schedule:
     """What each evaluation of the model is asked for, latest first."""
     extras: Mapping[str, Any]
     """What the scheduler's step takes besides: eta, generator."""
+    noised: torch.Tensor
+    """(1,): up to which time noise is added to a clean picture."""
+    left: float
+    """The level of noise that the last of these steps leaves; see Latents."""
+    before: int
+    """How many evaluations come before these, in a run of which they are a part."""
+    whole: int
+    """How many evaluations that run has."""
 
 
 def schedule(
-    folder: Model,
-    method: str,
-    steps: int,
-    strength: float,
-    eta: float,
-    generator: torch.Generator,
-    device: str,
+    model: Model, settings: Settings, generator: torch.Generator, sample: torch.Tensor, repaints: bool
 ) -> Schedule:
-    """Set up a run: the last `strength` of `steps` steps.
+    """Set up a run over a sample, (1, channels, rows, columns): the steps that the settings name.
 
+    repaints: whether the sample is a clean picture, and not noise.
     Raises StepError for steps that the method cannot do, or that leave nothing to do.
     """
-    scheduler = create(folder, method)
-    first = steps - min(int(steps * strength), steps)
-    if first == steps:
-        raise StepError(
-            f"strength {strength:g} of {steps} steps is less than one step",
-            hint=f"The smallest strength that works is {smallest_strength(steps)}, or use more steps.",
-        )
-    _set_steps(scheduler, method, steps, device)
-    begin = first * scheduler.order
+    scheduler = create(model, settings)
+    _set_steps(scheduler, model, settings, str(sample.device))
+    levels, (first, times, noised) = noise_levels(scheduler), _span(scheduler, settings, repaints)
     if hasattr(scheduler, "set_begin_index"):
         # Also at 0: Karras' spacing may repeat the first time, and searching for it then starts one step late.
-        scheduler.set_begin_index(begin)
+        scheduler.set_begin_index(first)
+    if hasattr(scheduler, "noise_sampler"):
+        scheduler.noise_sampler = Brownian(sample, scheduler.sigmas, generator)
     takes = inspect.signature(scheduler.step).parameters
-    extras = {name: value for name, value in (("eta", eta), ("generator", generator)) if name in takes}
-    return Schedule(scheduler, scheduler.timesteps[begin:], extras)
+    extras = {name: value for name, value in (("eta", settings.eta), ("generator", generator)) if name in takes}
+    left = levels[settings.last] if settings.last < settings.steps else 0.0
+    skipped = 0 if settings.start_step else first  # by strength, which counts anew
+    before, whole = first - skipped, len(scheduler.timesteps) - skipped
+    return Schedule(scheduler, times, extras, noised, left, before, whole)
 
 
-def create(folder: Model, method: str) -> Any:
+def _span(scheduler: Any, settings: Settings, repaints: bool) -> tuple[int, torch.Tensor, torch.Tensor]:
+    """The first evaluation, the times of all, and that of the noise on a picture."""
+    times, steps = scheduler.timesteps, settings.steps
+    doing = min(int(steps * settings.strength), steps)
+    if doing == 0:
+        raise StepError(
+            f"strength {settings.strength:g} of {steps} steps is less than one step",
+            hint=f"The smallest strength that works is {smallest_strength(steps)}, or use more steps.",
+        )
+    if settings.compat == "compvis":
+        return compvis.span(times, settings, doing) if repaints else (0, times, times[:1])
+    first = (settings.start_step or steps - doing) * scheduler.order
+    end = settings.last * scheduler.order if settings.last < steps else len(times)
+    if isinstance(scheduler, diffusers.PNDMScheduler) and settings.is_part:
+        # Its second step is evaluated twice, and a part of a run must begin as the whole one does.
+        distinct = times.unique_consecutive()[first : settings.last]
+        return first, torch.cat([distinct[:2], distinct[1:2], distinct[2:]]), distinct[:1]
+    return first, times[first:end], times[first : first + 1]
+
+
+def noise_levels(scheduler: Any) -> list[float]:
+    """How much noise there is before each step, and after the last: deviations, beside a picture of 1."""
+    if hasattr(scheduler, "sigmas"):
+        # One an evaluation: those of methods that take two a step are there twice, but for the first.
+        return [*scheduler.sigmas[: len(scheduler.timesteps) : scheduler.order].tolist(), 0.0]
+    kept = scheduler.alphas_cumprod[scheduler.timesteps.unique_consecutive().long().cpu()]
+    return [*((1 - kept) / kept).sqrt().tolist(), 0.0]
+
+
+def refuse_level(model: Model, settings: Settings, level: float) -> str:
+    """Compare noise that latents have left with the step at which a run is to begin; gives a warning, or "".
+
+    Raises StepError where another step begins nearer to it.
+    """
+    scheduler = create(model, settings)
+    _set_steps(scheduler, model, settings, "cpu")
+    levels = noise_levels(scheduler)[:-1]
+    begins = levels[settings.start_step]
+    said = f"the latents have noise of level {level:.3g} left, but step {settings.start_step} of {settings.steps}"
+    nearest = min(range(len(levels)), key=lambda step: abs(math.log(levels[step] / level)))
+    if nearest != settings.start_step:
+        raise StepError(
+            f"{said} begins at {begins:.3g}",
+            hint=f"Write start_step: {nearest}, which begins at {levels[nearest]:.3g}.",
+        )
+    return f"{said} begins at {begins:.3g}" if abs(begins / level - 1) > NEAR else ""
+
+
+class Brownian:
+    """Noise along a Brownian path from a seed: the same on every device, for every order of questions.
+
+    Source: Li et al. 2020, "Scalable gradients for stochastic differential equations" (arXiv:2001.01328).
+    """
+
+    def __init__(self, sample: torch.Tensor, levels: torch.Tensor, generator: torch.Generator) -> None:
+        from diffusers.schedulers.scheduling_dpmsolver_sde import BatchedBrownianTree  # needs torchsde
+
+        self.like = sample
+        self.seed = generator.initial_seed() % TORCH_SEEDS
+        self.ends = levels[levels > 0].min().item(), levels.max().item()
+        self.path = BatchedBrownianTree(torch.empty(sample.shape), *map(torch.tensor, self.ends), self.seed)
+
+    def __call__(self, level: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
+        """Unit noise for the way from one noise level to the next."""
+        # A level that went through a logarithm and back may lie an ulp outside, which torchsde warns of.
+        way = self.path(level.clamp(*self.ends), following.clamp(*self.ends))
+        noise: torch.Tensor = way / (following - level).abs().sqrt()
+        return noise.to(self.like.device, self.like.dtype)
+
+
+def create(model: Model, settings: Settings) -> Any:
     """A fresh scheduler for a method, with the model's own schedule and the repairs that pipelines make.
 
     Raises MissingError for a config that no scheduler can be made of.
     """
-    config, recipe = folder.json(*CONFIG), METHODS[method]
+    recipe = METHODS[settings.method]
+    whose = compvis.OPTIONS if settings.compat == "compvis" else SCHEDULES[settings.schedule]
+    return _made(model, recipe.scheduler, {**recipe.options, **whose})
+
+
+def _made(model: Model, scheduler: str, options: Mapping[str, Any]) -> Any:
+    config = model.json(*CONFIG)
     own = str(config.get("_class_name"))
     predicts, trained = config.get("prediction_type", "epsilon"), config.get("num_train_timesteps", 1000)
     if predicts not in PREDICTIONS:
-        raise folder.wrong("/".join(CONFIG), f"says that the model predicts {predicts!r:.40}, which is not known")
+        raise model.wrong("/".join(CONFIG), f"says that the model predicts {predicts!r:.40}, which is not known")
     if not isinstance(trained, int) or not 1 <= trained <= MOST_LEVELS:
-        raise folder.wrong("/".join(CONFIG), f"names {trained!r:.40} levels of noise")
+        raise model.wrong("/".join(CONFIG), f"names {trained!r:.40} levels of noise")
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
-        raise folder.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
+        raise model.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:
-        model = _models_config(own, json.dumps(config))
+        known = _models_config(own, json.dumps(config))
         # Options as keywords: merged into the config, they would be ignored where the config took a default.
-        return _repaired(getattr(diffusers, recipe.scheduler).from_config(model, **recipe.options))
+        return _repaired(getattr(diffusers, scheduler).from_config(known, **options))
     except Exception as error:  # whatever a constructor makes of senseless numbers
-        raise folder.wrong("/".join(CONFIG), f"does not describe a {recipe.scheduler}: {error}") from error
+        raise model.wrong("/".join(CONFIG), f"does not describe a {scheduler}: {error}") from error
 
 
 @lru_cache(maxsize=64)
@@ -164,8 +202,11 @@ def _repaired(scheduler: Any) -> Any:
     return scheduler
 
 
-def _set_steps(scheduler: Any, method: str, steps: int, device: str) -> None:
-    trained = scheduler.config.num_train_timesteps
+def _set_steps(scheduler: Any, model: Model, settings: Settings, device: str) -> None:
+    method, steps, trained = settings.method, settings.steps, scheduler.config.num_train_timesteps
+    if settings.compat == "compvis":
+        compvis.set_steps(scheduler, steps, device)
+        return
     try:
         scheduler.set_timesteps(steps, device=device)
     except ValueError as error:
@@ -176,9 +217,19 @@ def _set_steps(scheduler: Any, method: str, steps: int, device: str) -> None:
             f"{method} cannot do {steps} steps: the model has only {trained} levels of noise",
             hint=f"Use at most {min(trained, steps) - 1} steps.",
         )
+    _borrow(scheduler, model, settings, device)
+
+
+def _borrow(scheduler: Any, model: Model, settings: Settings, device: str) -> None:
+    """Take the noise levels of a scheduler that can make them."""
+    lender = METHODS[settings.method].lender
+    if lender and settings.schedule in SHAPED:
+        shaped = _made(model, lender, SCHEDULES[settings.schedule])
+        shaped.set_timesteps(settings.steps, device=device)
+        scheduler.sigmas, scheduler.timesteps = shaped.sigmas, shaped.timesteps
 
 
 def _repeats_a_level(scheduler: Any) -> bool:
-    """Whether a step would lead nowhere; multistep solvers divide by its length."""
+    """Whether a step would lead nowhere; multistep solvers divide by its length. The last may."""
     levels = getattr(scheduler, "sigmas", None)
-    return scheduler.order == 1 and levels is not None and bool((levels[1:] == levels[:-1]).any())
+    return scheduler.order == 1 and levels is not None and bool((levels[1:-1] == levels[:-2]).any())

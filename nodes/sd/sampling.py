@@ -4,41 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from graph.errors import OutOfMemory, StepError
 from graph.node import Context
-from graph.values import Conditioning, Control, Denoiser, Latents
+from graph.values import Conditioning, Control, Denoiser, Guide, Inpainting, Latents
 from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype
 from nodes.sd.families import Family, Prompt, Task
+from nodes.sd.methods import METHODS
 from nodes.sd.models import Model, opened
 from nodes.sd.noise import state
 from nodes.sd.residency import weights
 from nodes.sd.room import check_room
-from nodes.sd.samplers import Schedule, schedule, takes_eta
+from nodes.sd.samplers import Schedule, refuse_level, schedule, takes_eta
 from nodes.sd.scripts import variant_at
+from nodes.sd.settings import Settings
 from nodes.sd.sights import check_guide
 from nodes.sd.starts import Begun, Start, starts
 from nodes.sd.steering import Held, active, steered
 from nodes.sd.tensors import channels_last, freeze, thaw
 from nodes.sd.vae_tiles import tile_area
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How to sample; see the node."""
-
-    method: str
-    steps: int
-    cfg: float
-    strength: float
-    eta: float
-    rescale: float = 0.0
 
 
 def sample(
@@ -63,6 +53,8 @@ def sample(
         return latents
     if settings.eta and not takes_eta(settings.method):
         ctx.warn(f"eta makes no difference to {settings.method}")
+    if latents.level and (told := refuse_level(described, settings, latents.level)):
+        ctx.warn(told)
     _refuse_size(ctx, family, described, latents, settings)
     with weights.use(model, ctx) as denoiser, torch.inference_mode():
         like = next(denoiser.parameters())  # a module's own .device and .dtype look through all of it
@@ -71,7 +63,9 @@ def sample(
         with steered(ctx, controls, begin(positive, negative, None), denoiser) as held:
             prompts = Prompts(positive, negative, lambda *task: family.prepare(described, denoiser, begin(*task)))
             job = Job(ctx, family, denoiser, described, prompts, held, settings)
-            return _joined([_sampled(job, start) for start in starts(latents, noise, family, channels, like)])
+            adds = METHODS[settings.method].adds
+            done = [_sampled(job, start) for start in starts(latents, noise, family, channels, like, adds)]
+            return _joined(done, latents.guide, adds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,17 +129,29 @@ def _task(
     )  # fmt: skip
 
 
-def _sampled(job: Job, start: Start) -> tuple[torch.Tensor, bytes]:
-    """One sample, denoised, as float32 in main memory, and its generator as the last step left it."""
-    run = schedule(job.model, job.settings.method, job.settings.steps, job.settings.strength,
-                   job.settings.eta, start.generator, job.ctx.device)  # fmt: skip
-    began = start.begun(run, job.settings.strength)
-    return _finite(_denoised(job, run, start, began), job), state(start.generator)
+class Sampled(NamedTuple):
+    """One sample after its last step."""
+
+    sample: torch.Tensor
+    """Float32, in main memory."""
+    generator: bytes
+    level: float
+    """Of the noise left in it."""
 
 
-def _joined(done: list[tuple[torch.Tensor, bytes]]) -> Latents:
-    samples = torch.cat([sample for sample, _ in done])
-    return Latents(freeze(samples), tuple(saved for _, saved in done), channels_last=channels_last(samples))
+def _sampled(job: Job, start: Start) -> Sampled:
+    strength = job.settings.strength
+    run = schedule(job.model, job.settings, start.generator, start.latents, start.repaints(strength))
+    done = _denoised(job, run, start, start.begun(run, strength))
+    return Sampled(_finite(done, job), state(start.generator), run.left)
+
+
+def _joined(done: list[Sampled], guide: Guide | None, adds: bool) -> Latents:
+    """A batch again. What goes on in another sampler keeps what the model sees beside it."""
+    samples, level = torch.cat([one.sample for one in done]), done[0].level
+    generators = tuple(one.generator for one in done)
+    clean = Latents(freeze(samples), generators, channels_last=channels_last(samples))
+    return replace(clean, guide=guide, level=level, adds=adds) if level else clean
 
 
 def _denoised(job: Job, run: Schedule, start: Start, began: Begun) -> torch.Tensor:
@@ -154,7 +160,8 @@ def _denoised(job: Job, run: Schedule, start: Start, began: Begun) -> torch.Tens
     inputs_at = job.prompts.prepared(began.masked)
     for step, time in enumerate(run.times):
         # A method of second order evaluates the model twice a step; a ControlNet counts the evaluations, as diffusers.
-        inputs, steering = inputs_at(step // order, math.ceil(steps / order)), active(job.held, step, steps)
+        place, whole = run.before + step, run.whole
+        inputs, steering = inputs_at(place // order, math.ceil(whole / order)), active(job.held, place, whole)
         prediction = job.family.denoise_step(job.denoiser, inputs, run.scheduler, latents, time, steering)
         latents = run.scheduler.step(prediction, time, latents, **run.extras, return_dict=False)[0]
         latents = began.held(latents, run, step)
@@ -194,8 +201,27 @@ def _refuse(latents: Latents, noise: Latents | None, settings: Settings) -> None
             f"noise is {list(noise.samples.shape)}, but latents are {list(latents.samples.shape)}",
             hint="Draw as many samples, of the width and height of the picture.",
         )
+    _refuse_parts(latents, noise, settings)
     if len((noise or latents).generators) != latents.samples.shape[0]:
         raise StepError("the latents carry no random generators", hint="Draw noise for them with a noise node.")
+
+
+def _refuse_parts(latents: Latents, noise: Latents | None, settings: Settings) -> None:
+    if latents.level and (noise is not None or settings.strength < 1):
+        raise StepError(
+            f"the latents have noise of level {latents.level:.3g} left, and can only be sampled on from there",
+            hint="Leave out noise and strength, and give the start_step at which the other sampler ended.",
+        )
+    if latents.is_noise and settings.start_step:
+        raise StepError(
+            f"start_step {settings.start_step} would keep a part of the latents, but they are noise",
+            hint="Leave start_step out, or give the latents of a picture (vae_encode) or of a sampler with end_step.",
+        )
+    if settings.is_part and isinstance(latents.guide, Inpainting):
+        raise StepError(
+            "a masked picture is painted in one run, because what is kept of it has the noise of that run",
+            hint="Leave out start_step and end_step; strength says how much may change.",
+        )
 
 
 def _refuse_size(ctx: Context, family: Family, model: Model, latents: Latents, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,6 +59,8 @@ class Start:
     noise: torch.Tensor | None
     """To be added to a clean picture; None: to be drawn."""
     is_noise: bool
+    is_continued: bool
+    """Whether it has the noise of the first step already."""
     guide: Guide | None
     sees_mask: bool
     """Whether the model does."""
@@ -67,10 +70,17 @@ class Start:
     among: int
     """How many samples the batch has."""
 
+    def repaints(self, strength: float) -> bool:
+        """Whether something of a picture shows through, to which noise is added."""
+        is_picture = not self.is_noise and not self.is_continued
+        return is_picture and (strength < 1 or not isinstance(self.guide, Inpainting))
+
     def begun(self, run: Schedule, strength: float) -> Begun:
         """Bring the sample to the noise level at which a run of this strength begins."""
         if isinstance(self.guide, Inpainting):
             return self._repainted(run, self.guide, strength)
+        if self.is_continued:
+            return Begun(self.latents)
         if self.is_noise:
             return Begun(self.latents * run.scheduler.init_noise_sigma)
         return Begun(_noised(run, self.latents, self._noise()))
@@ -103,15 +113,16 @@ def _noised(run: Schedule, clean: torch.Tensor, noise: torch.Tensor) -> torch.Te
 
     Source: Meng et al. 2021, "SDEdit" (arXiv:2108.01073), algorithm 1.
     """
-    level: torch.Tensor = run.scheduler.add_noise(clean, noise, run.times[:1])
+    level: torch.Tensor = run.scheduler.add_noise(clean, noise, run.noised)
     return level
 
 
 def starts(
-    latents: Latents, noise: Latents | None, family: Family, channels: int, like: torch.Tensor
+    latents: Latents, noise: Latents | None, family: Family, channels: int, like: torch.Tensor, adds: bool
 ) -> Iterator[Start]:
     """Part a batch into single samples, each with its generator, where and in what `like` is.
 
+    adds: whether noise that is left in them is to lie on top of the picture; see Latents.
     Raises StepError for latents that have not this many channels.
     """
     batch = in_layout(thaw(latents.samples), latents.channels_last)
@@ -120,8 +131,22 @@ def starts(
             f"latents have {batch.shape[1]} channels, but the model takes {channels}",
             hint="Use noise and VAE of the same model.",
         )
+    batch = _with_noise(batch, latents, adds)
     given, sees_mask = None if noise is None else thaw(noise.samples), Inpainting in family.guides
     for index, saved in enumerate((noise or latents).generators):
         one = batch[index : index + 1].to(like.device, like.dtype)
         added = None if given is None else given[index : index + 1]
-        yield Start(one, added, latents.is_noise, latents.guide, sees_mask, resumed(saved), index, len(batch))
+        yield Start(
+            one, added, latents.is_noise, latents.level > 0, latents.guide, sees_mask, resumed(saved), index, len(batch)
+        )
+
+
+def _with_noise(batch: torch.Tensor, latents: Latents, adds: bool) -> torch.Tensor:
+    """The batch with the noise left in it as a method has it: on top of the picture, or mixed with it.
+
+    Source: Karras et al. 2022 (arXiv:2206.00364), table 1, the scaling s(t) of the two.
+    """
+    if latents.level == 0 or latents.adds == adds:
+        return batch
+    grown = math.sqrt(1 + latents.level**2)
+    return batch * grown if adds else batch / grown

@@ -31,6 +31,7 @@ from nodes.sd.folders import ModelFolder
 from nodes.sd.headers import read_header
 from nodes.sd.residency import weights
 from nodes.sd.samplers import create
+from nodes.sd.settings import Settings
 from nodes.text_encode import TextEncode
 from nodes.vae_decode import VaeDecode
 from nodes.vae_encode import VaeEncode
@@ -293,7 +294,7 @@ def noise(ctx: Any, of: Parts) -> Any:
 def test_a_schedule_that_cannot_be_is_named(key: str, value: object, model: Path) -> None:
     configure(model / "scheduler" / "scheduler_config.json", **{key: value})
     with pytest.raises(MissingError, match="scheduler_config"):
-        create(ModelFolder(model), "ddim")
+        create(ModelFolder(model), Settings(**Sampler(method="ddim").model_dump()))
 
 
 @pytest.mark.parametrize(("key", "value"), [("layers_per_block", 10**9), ("block_out_channels", [48, 10**9])])

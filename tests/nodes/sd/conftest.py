@@ -14,7 +14,10 @@ import torch
 from diffusers import AutoencoderKL, PNDMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from nodes.load_model import LoadModel
+from nodes.sd.files import ModelFile
 from nodes.sd.residency import Weights, weights
+from tests.nodes.sd.lab import Lab
 
 MERGES = ["c a", "ca t</w>", "d o", "do g</w>", "a n", "an d</w>"]
 
@@ -24,6 +27,8 @@ WARNINGS_OF_DIFFUSERS = (
     "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning",
     # Its pipelines mend old scheduler configs, and say so.
     "ignore:The configuration file of this scheduler:FutureWarning",
+    # Its stochastic solver asks torchsde for noise an ulp outside of the path.
+    "ignore:Should have t[ab]:UserWarning",
 )
 
 
@@ -65,6 +70,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     own = PNDMScheduler.from_pretrained(str(folder / "scheduler"), local_files_only=True)
     tokenizer = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     return Whole(folder, tokenizer=tokenizer, scheduler=own, **parts)
+
+
+@pytest.fixture
+def lab(whole: Whole, ctx: Any) -> Lab:
+    return Lab(LoadModel(path=ModelFile.find(str(whole.folder), whole.folder)).run(ctx), ctx)
 
 
 @pytest.fixture

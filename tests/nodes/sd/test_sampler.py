@@ -6,43 +6,19 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from pydantic import ValidationError
 
 from graph.errors import MissingError, StepError, Stopped
-from graph.values import Latents, Picture
-from nodes.load_model import LoadModel, Parts
+from graph.values import Latents
 from nodes.noise import Noise
 from nodes.sampler import Sampler
-from nodes.sd.files import ModelFile
 from nodes.sd.folders import ModelFolder
-from nodes.sd.samplers import METHODS, schedule, smallest_strength
+from nodes.sd.methods import METHODS
+from nodes.sd.samplers import schedule, smallest_strength
 from nodes.sd.tensors import freeze, thaw
-from nodes.text_encode import TextEncode
-from nodes.vae_encode import VaeEncode
-
-
-class Lab:
-    """A model with its two prompts, noise and a clean picture, ready to be sampled."""
-
-    def __init__(self, parts: Parts, ctx: Any) -> None:
-        self.ctx, self.parts = ctx, parts
-        self.prompt = TextEncode(text="a cat").run(ctx, parts.text_encoder)
-        self.noise = Noise(seed=2, width=64, height=64).run(ctx, parts.model)
-        pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-        self.clean = VaeEncode(seed=2).run(ctx, parts.vae, Picture(Image.fromarray(pixels)))
-
-    def sample(self, latents: Latents, noise: Latents | None = None, **settings: Any) -> Latents:
-        sampler = Sampler(**({"steps": 2} | settings))
-        return sampler.run(self.ctx, self.parts.model, self.prompt, self.prompt, latents, noise)
-
-
-@pytest.fixture
-def lab(whole: Any, ctx: Any) -> Lab:
-    return Lab(LoadModel(path=ModelFile.find(str(whole.folder), whole.folder)).run(ctx), ctx)
+from tests.nodes.sd.lab import Lab, settings
 
 
 def test_strength_0_returns_the_input(lab: Lab) -> None:
@@ -83,7 +59,9 @@ def test_values_out_of_range_are_refused(wrong: Any) -> None:
 
 
 def test_progress_counts_every_evaluation_of_the_model(lab: Lab) -> None:
-    lab.sample(Noise(width=64, height=64, count=2).run(lab.ctx, lab.parts.model), method="heun", steps=3)
+    batch = Noise(width=64, height=64, count=2).run(lab.ctx, lab.parts.model)
+    lab.ctx.steps.clear()  # of encoding the clean picture
+    lab.sample(batch, method="heun", steps=3)
 
     assert [(step, 10) for step in range(1, 11)] == lab.ctx.steps
 
@@ -176,7 +154,7 @@ def test_a_senseless_scheduler_config_is_named(changes: dict[str, Any], spoiled:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
     with pytest.raises(MissingError, match=r'"scheduler/scheduler_config\.json" of model "spoiled"'):
-        schedule(ModelFolder(spoiled), "ddim", 5, 1.0, 0.0, torch.Generator(), "cpu")
+        schedule(ModelFolder(spoiled), settings(method="ddim"), torch.Generator(), torch.zeros(1, 4, 2, 2), False)
 
 
 def test_karras_spacing_works_where_the_noise_ends_in_nothing_else(spoiled: Any) -> None:
@@ -185,9 +163,10 @@ def test_karras_spacing_works_where_the_noise_ends_in_nothing_else(spoiled: Any)
     path = spoiled / "scheduler" / "scheduler_config.json"
     changes = {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing", "_class_name": "DDIMScheduler"}
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    run = schedule(ModelFolder(spoiled), "dpmpp_2m_karras", 50, 1.0, 0.0, torch.Generator(), "cpu")
-
     latents = torch.ones(1, 4, 2, 2)
+    karras = settings(method="dpmpp_2m", schedule="karras", steps=50)
+    run = schedule(ModelFolder(spoiled), karras, torch.Generator(), latents, False)
+
     for time in run.times:
         latents = run.scheduler.step(latents.tanh(), time, latents, return_dict=False)[0]
 

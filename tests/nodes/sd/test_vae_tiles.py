@@ -117,7 +117,7 @@ def test_a_picture_that_is_decoded_in_tiles_brings_no_warning_when_it_is_sampled
     prompt = TextEncode(text="").run(ctx, tiny.text_encoder)
     large = Latents(freeze(torch.zeros(1, 4, 160, 160)), (b"\0" * 5056,))
     monkeypatch.setattr("nodes.sd.sampling.starts", lambda *_: [])
-    monkeypatch.setattr("nodes.sd.sampling._joined", lambda _: large)
+    monkeypatch.setattr("nodes.sd.sampling._joined", lambda *_: large)
     monkeypatch.setattr(room, "total_bytes", lambda device: 400 << 20)
 
     Sampler(steps=1, strength=1.0).run(ctx, tiny.model, prompt, prompt, replace(large, is_noise=True))
