@@ -9,6 +9,7 @@ import torch
 
 from graph.errors import StepError
 from graph.values import DepthMap, Latents, Picture
+from nodes.sd.sights import WORDS
 from nodes.sd.tensors import freeze
 
 
@@ -16,7 +17,7 @@ def with_depth(latents: Latents, picture: Picture, near: str) -> Latents:
     """Put a depth picture beside latents, as the node `depth` says."""
     if latents.guide is not None:
         raise StepError(
-            f"the latents carry a guide already ({type(latents.guide).__name__})",
+            f"the latents carry {WORDS[type(latents.guide)][0]} already",
             hint="Take those of a noise node or of vae_encode.",
         )
     levels = torch.from_numpy(np.array(picture.pixels.convert("L"), np.float32))[None, None]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from graph.errors import StepError
 from graph.node import Context
 from graph.values import Inpainting, Latents, Mask, Picture, Vae
 from nodes.sd.autoencoder import check_picture, encoded, to_tensor
 from nodes.sd.noise import generator, state
+from nodes.sd.pasting import check_same_size
 from nodes.sd.residency import weights
 from nodes.sd.tensors import channels_last, freeze
 
@@ -23,7 +23,7 @@ def inpainting(ctx: Context, handle: Vae, picture: Picture, mask: Mask, seed: in
 
     Source: diffusers, StableDiffusionInpaintPipeline: the mask is thinned out to the latents, not averaged.
     """
-    _refuse_mask(picture, mask)
+    check_same_size(picture, mask)
     factor = check_picture(ctx, handle, picture, tile)
     hole = torch.from_numpy(np.array(mask.pixels))[None, None] >= 128
     small = torch.nn.functional.interpolate(hole.float(), size=(picture.height // factor, picture.width // factor))
@@ -35,14 +35,6 @@ def inpainting(ctx: Context, handle: Vae, picture: Picture, mask: Mask, seed: in
         middle = scale * shown.chunk(2, dim=1)[0]
         guide = Inpainting(freeze(small), freeze(shown), freeze(masked), scale, channels_last(shown))
         return Latents(freeze(middle), (state(generator(ctx, seed)),), channels_last=guide.channels_last, guide=guide)
-
-
-def _refuse_mask(picture: Picture, mask: Mask) -> None:
-    if (mask.width, mask.height) != (picture.width, picture.height):
-        raise StepError(
-            f"the mask is {mask.width} x {mask.height} pixels, but the picture {picture.width} x {picture.height}",
-            hint="Resize the picture before its mask is made of it (nodes mask, mask_shape), or resize both alike.",
-        )
 
 
 def _warn_of_nothing(ctx: Context, hole: torch.Tensor, small: torch.Tensor) -> None:

@@ -21,6 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from graph.errors import MissingError
 from graph.signatures import HEAD, JPEG, PNG, is_webp, what_else
 from graph.values import Mask, Picture
+from nodes.sd.masks import of_alpha
 from nodes.sd.pixels import MAX_PIXELS
 
 MAX_BYTES = 1 << 30
@@ -83,15 +84,8 @@ def _read(data: bytes, name: str) -> tuple[Picture, Mask, list[str]]:
             image.info.pop("transparency", None)
         turn = _TURNS.get(_orientation(image))
         pixels = _converted(image, name, remarks)
-    pixels = pixels.transpose(turn) if turn is not None else pixels
-    return Picture(pixels), _mask(pixels), remarks
-
-
-def _mask(pixels: Image.Image) -> Mask:
-    """What is clear is repainted; without alpha, nothing is."""
-    if pixels.mode != "RGBA":
-        return Mask(Image.new("L", pixels.size))
-    return Mask(pixels.getchannel("A").point([255 - alpha for alpha in range(256)]))
+    picture = Picture(pixels.transpose(turn) if turn is not None else pixels)
+    return picture, of_alpha(picture), remarks
 
 
 def _is_whole(data: bytes, name: str) -> bool:
