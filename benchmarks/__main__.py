@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import cached_run, edits, engine, marks, sampling, tiles
+from benchmarks import cached_run, edits, engine, marks, recovery, sampling, tiles
 from benchmarks.report import Report, write
 
 
@@ -24,6 +24,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "sampling": Benchmark(sampling.full, sampling.quick),
     "edits": Benchmark(edits.full, edits.quick),
     "watermark": Benchmark(marks.full, marks.quick),
+    "recovery": Benchmark(recovery.full, recovery.quick),
     "tiles": Benchmark(tiles.full, tiles.quick),
 }
 

@@ -29,10 +29,10 @@ def main(side: int) -> None:
     small = Image.fromarray(np.clip(waves, 0, 255).astype(np.uint8))
     picture = Picture(small.resize((side, side), Image.Resampling.BICUBIC))
     bgr = np.ascontiguousarray(np.asarray(picture.pixels)[..., ::-1])
-    package = _package()
-    encoder = package.WatermarkEncoder()
+    marks = package()
+    encoder = marks.WatermarkEncoder()
     encoder.set_watermark("bytes", TEXT.encode())
-    decoder = package.WatermarkDecoder("bytes", len(TEXT) * 8)
+    decoder = marks.WatermarkDecoder("bytes", len(TEXT) * 8)
     print("| size | method | | package, CPU s | here, CPU s | ratio |\n| --- | --- | --- | --- | --- | --- |")
     for method, name in (("dwt_dct", "dwtDct"), ("dwt_dct_svd", "dwtDctSvd")):
         for what, theirs, ours in (
@@ -52,7 +52,7 @@ def _seconds(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def _package() -> Any:
+def package() -> Any:
     """The package without its neural method, which imports torch."""
     neural: Any = types.ModuleType("imwatermark.rivaGan")
     neural.RivaWatermark = None

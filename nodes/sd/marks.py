@@ -102,7 +102,8 @@ def find(picture: Picture, method: str, counts: Sequence[int] = range(1, LONGEST
     cast = _all_votes(picture, method)
     tried = [count for count in counts if count * 8 <= len(cast)]
     clear = [_clarity(cast, count * 8) for count in tried]
-    count = next(count for count, clarity in zip(tried, clear, strict=True) if clarity >= 0.9 * max(clear))
+    enough = max(clear) - 0.1 * abs(max(clear))  # it is negative where blocks agree less than by chance
+    count = next(count for count, clarity in zip(tried, clear, strict=True) if clarity >= enough)
     return Sighting(_majority(cast, count), _standing(cast, count * 8))
 
 

@@ -142,6 +142,12 @@ def test_where_there_is_no_mark_none_is_found(ctx: Any, draw: Any, method: Any) 
     assert not any(ReadWatermark(method=method).run(ctx, draw(number)).found for number in range(12))
 
 
+def test_blocks_that_agree_less_than_by_chance_say_nothing(ctx: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodes.sd.marks._clarity", lambda cast, period: -0.1)
+
+    assert not ReadWatermark().run(ctx, Picture(Image.new("RGB", (512, 512)))).found
+
+
 ROBUST = ("dwt_dct_robust", "dwt_dct_svd_robust")
 
 
