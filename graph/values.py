@@ -222,9 +222,10 @@ class ModelHandle(Value, noun="model"):
 
 @dataclass(frozen=True)
 class Denoiser(ModelHandle, noun="model"):
-    """A denoising network with its schedule."""
+    """A denoising network with its schedule. prediction: what it predicts, where the user says so (epsilon ...)."""
 
     carries = ("network", "conditioning", "latents")
+    prediction: str = ""
 
 
 @dataclass(frozen=True)
@@ -372,9 +373,8 @@ def _with_arrays(tree: str, arrays: list[Tensor]) -> bytes:
     header: dict[str, Any] = {"__metadata__": {"darkroom": tree}}
     start = 0
     for name, array in enumerate(arrays):
-        stop = start + len(array.data)
-        header[str(name)] = {"dtype": array.dtype, "shape": list(array.shape), "data_offsets": [start, stop]}
-        start = stop
+        start, offsets = start + len(array.data), [start, start + len(array.data)]
+        header[str(name)] = {"dtype": array.dtype, "shape": list(array.shape), "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return b"".join((len(text).to_bytes(8, "little"), text, *(array.data for array in arrays)))

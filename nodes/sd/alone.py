@@ -13,6 +13,7 @@ from nodes.sd.folders import ModelFolder, weight_files, weights_in
 from nodes.sd.headers import Weight
 from nodes.sd.search import find
 from nodes.sd.shelves import Kind
+from nodes.sd.tokenizers import Tokenizer
 
 LATENTS = {0.18215: "sd", 0.13025: "sdxl", 0.08333: "x4"}
 """Whose latents an autoencoder gives, by the scaling factor in its config."""
@@ -40,9 +41,8 @@ class AloneFolder:
     def json(self, *name: str) -> dict[str, Any]:
         return ModelFolder(self.path).json(*name)
 
-    def part(self, name: str) -> Path:
-        """Whatever is asked for, there is but one."""
-        return self.path
+    def tokenizer(self, name: str) -> Tokenizer:
+        return Tokenizer.in_folder(self.path / name, self.path.name)
 
     def weights(self, component: str) -> Iterator[tuple[str, Weight]]:
         return weights_in(self.path)

@@ -14,6 +14,8 @@ from graph.errors import MissingError
 from nodes.sd.headers import Weight
 from nodes.sd.pickles import read_entries
 from nodes.sd.sidecar import sidecar
+from nodes.sd.single_file import vae_file
+from nodes.sd.tokenizers import Tokenizer
 
 CODE = frozenset({".py", ".pyc", ".pyd", ".so", ".dll"})
 FOREIGN = ("auto_map", "custom_pipeline", "trust_remote_code")
@@ -23,7 +25,12 @@ ATTENTION = ("attn_implementation", "_attn_implementation")
 SCHEDULER = ("scheduler", "scheduler_config.json")
 LARGEST_CONFIG = 1 << 20
 """In bytes; real ones have a few thousand."""
-STEMS = ("diffusion_pytorch_model", "model")
+NAMES = (
+    ("diffusion_pytorch_model", ".safetensors"),
+    ("model", ".safetensors"),
+    ("diffusion_pytorch_model", ".bin"),
+    ("pytorch_model", ".bin"),
+)
 """How diffusers and transformers call the file of a component's weights."""
 
 
@@ -32,6 +39,8 @@ class ModelFolder:
     """A folder as diffusers saves a pipeline."""
 
     path: Path
+    prediction: str = ""
+    """What its U-Net is said to predict by who uses it; "" leaves it to its scheduler's config."""
 
     @property
     def index(self) -> dict[str, Any]:
@@ -44,12 +53,20 @@ class ModelFolder:
         return {"tokenizer": said.tokenizer, "vae": said.vae}.get(name) or self.path / name
 
     def config(self, component: str) -> dict[str, Any]:
-        """A component's config.json."""
-        return self.json(component, "config.json")
+        """A component's config.json; of a VAE in one file what its shapes say, with the scale of the model's own."""
+        place = self.part(component)
+        if not place.is_file():
+            return self.json(component, "config.json")
+        scale = self._read(self.path / component / "config.json", component, "config.json").get("scaling_factor")
+        return {**vae_file(place).config, **({"scaling_factor": scale} if scale else {})}
 
     def json(self, *name: str) -> dict[str, Any]:
         """Read a JSON object. Raises MissingError naming the file, also where it asks for code to be imported."""
-        path = self.part(name[0]).joinpath(*name[1:])
+        tree = self._read(self.part(name[0]).joinpath(*name[1:]), *name)
+        said = (self.prediction or sidecar(self.path).prediction) if name == SCHEDULER else ""
+        return tree | ({"prediction_type": said} if said else {})
+
+    def _read(self, path: Path, *name: str) -> dict[str, Any]:
         try:
             state = path.stat()
             if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, a device may never end
@@ -70,12 +87,21 @@ class ModelFolder:
         for key in ATTENTION:
             if tree.get(key) not in (None, "eager", "sdpa"):
                 raise self.code("/".join(name), f'asks by "{key}" for code ({tree[key]!r:.80})')
-        said = sidecar(self.path).prediction if name == SCHEDULER else ""
-        return tree | ({"prediction_type": said} if said else {})
+        return tree
 
     def weights(self, component: str) -> Iterator[tuple[str, Weight]]:
         """Where the weights of a component lie, by the names that they have in their files. None is read."""
-        return weights_in(self.part(component))
+        place = self.part(component)
+        return iter(vae_file(place).weights.items()) if place.is_file() else weights_in(place)
+
+    def files(self, component: str) -> tuple[Path, ...]:
+        """What a component is read from."""
+        place = self.part(component)
+        return (place,) if place.is_file() else (place / "config.json", *weight_files(place))
+
+    def tokenizer(self, name: str) -> Tokenizer:
+        """A tokenizer of the model. Raises MissingError where its files are not there."""
+        return Tokenizer.in_folder(self.part(name), self.path.name)
 
     def refuse_code(self) -> None:
         """Raise MissingError if the folder, or a folder in it, holds a file that Python could import."""
@@ -102,43 +128,37 @@ def _parsed(path: Path, inode: int, size: int, mtime_ns: int) -> Any:
 
 
 def weights_in(folder: Path) -> Iterator[tuple[str, Weight]]:
-    """Where the weights in a folder lie, by the names in their files. None is read. Raises MissingError."""
+    """Where the weights in a component's folder lie, by the names that they have in their files. None is read."""
     for path in weight_files(folder):
         if path.suffix != ".json":
             yield from ((name, Weight(path, entry)) for name, entry in read_entries(path).items())
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The files of a component's weights: the safetensors file, or the index of several and what it lists.
+    """The files of a component's weights: one, or the index of several and what it lists.
 
-    Full precision is preferred where there is an fp16 variant too. Raises MissingError if there are none,
-    or only pickles.
+    Full precision is preferred where there is an fp16 variant too, and safetensors to what torch.save writes. Raises
+    MissingError if there are none.
     """
-    for stem in STEMS:
-        for variant in ("", ".fp16"):
-            single = folder / f"{stem}{variant}.safetensors"
-            index = folder / f"{stem}.safetensors.index{variant}.json"
+    for variant in ("", ".fp16"):
+        for stem, suffix in NAMES:
+            single = folder / f"{stem}{variant}{suffix}"
+            index = folder / f"{stem}{suffix}.index{variant}.json"
             if single.is_file():
                 return (single,)
             if index.is_file():
-                return (index, *_shards(index))
-    pickles = [path.name for pattern in ("*.bin", "*.ckpt", "*.pt") for path in sorted(folder.glob(pattern))]
-    if pickles:
-        raise MissingError(
-            f'the weights of "{folder.name}" are a pickle ("{pickles[0]}"), which could run code and is never opened',
-            hint="Save them as safetensors.",
-        )
+                return (index, *_shards(index, suffix))
     raise MissingError(
         f'model "{folder.parent.name}" has no weights of "{folder.name}"',
-        hint=f'Looked for "{STEMS[0]}.safetensors" and "{STEMS[1]}.safetensors" in {folder}',
+        hint=f"Looked for {', '.join(stem + suffix for stem, suffix in NAMES)} in {folder}",
     )
 
 
-def _shards(index: Path) -> list[Path]:
+def _shards(index: Path, suffix: str) -> list[Path]:
     parts = ModelFolder(index.parent).json(index.name).get("weight_map")
     listed = list(parts.values()) if isinstance(parts, dict) else []
     for name in listed:
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(suffix):
             raise ModelFolder(index.parent).wrong(index.name, f"lists {name!r:.80}, which is no file of weights")
     names = sorted(set(listed))
     for name in names:

@@ -62,7 +62,15 @@ class Weight(NamedTuple):
     entry: Entry
 
 
-def read_header(path: Path) -> dict[str, Entry]:
+class Header(NamedTuple):
+    """What a file says before its bytes."""
+
+    entries: dict[str, Entry]
+    notes: dict[str, str]
+    """What its maker wrote down beside."""
+
+
+def read_header(path: Path) -> Header:
     """Read what tensors a safetensors file holds, and check that its bytes are all there, each used once.
 
     Raises MissingError naming the file and what is wrong with it: too short, a header that is too large or no
@@ -82,7 +90,12 @@ def read_header(path: Path) -> dict[str, Entry]:
         raise MissingError(
             f'"{_short(path)}" is not a good safetensors file: {reason}', hint="Fetch the file again."
         ) from error
-    return entries
+    return Header(entries, _notes(tree))
+
+
+def _notes(tree: dict[str, Any]) -> dict[str, str]:
+    notes = tree.get("__metadata__")
+    return {key: value for key, value in notes.items() if isinstance(value, str)} if isinstance(notes, dict) else {}
 
 
 def _length(file: BinaryIO, size: int) -> int:

@@ -10,6 +10,8 @@ from graph.errors import MissingError
 from nodes.sd.alone import AloneFolder
 from nodes.sd.folders import ModelFolder
 from nodes.sd.headers import Weight
+from nodes.sd.single_file import single_file
+from nodes.sd.tokenizers import Tokenizer
 
 
 class Model(Protocol):
@@ -17,9 +19,6 @@ class Model(Protocol):
 
     @property
     def path(self) -> Path: ...
-
-    def part(self, name: str) -> Path:
-        """Where a component or tokenizer lies."""
 
     @property
     def index(self) -> dict[str, Any]:
@@ -34,6 +33,9 @@ class Model(Protocol):
     def weights(self, component: str) -> Iterable[tuple[str, Weight]]:
         """Where the weights of a component lie, by diffusers' names, or older ones of its. Raises MissingError."""
 
+    def tokenizer(self, name: str) -> Tokenizer:
+        """The files of "tokenizer", or "tokenizer_2". Raises MissingError."""
+
     def wrong(self, name: str, reason: str) -> MissingError:
         """The error for a config with senseless content."""
 
@@ -41,8 +43,13 @@ class Model(Protocol):
         """The error for a model that would bring code of its own."""
 
 
-def opened(path: Path) -> Model:
-    """Look at a model; its weights are not read. Raises MissingError where a config is asked for that is not there."""
+def opened(path: Path, prediction: str = "") -> Model:
+    """Look at a model; its weights are not read. prediction: what its U-Net predicts, if who uses it says so.
+
+    Raises MissingError for a single file that is no checkpoint; of a folder, when a config is asked for and not there.
+    """
+    if path.is_file():
+        return single_file(path, prediction)
     if not (path / "model_index.json").is_file() and (path / "config.json").is_file():
         return AloneFolder(path)
-    return ModelFolder(path)
+    return ModelFolder(path, prediction)

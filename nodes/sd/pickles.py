@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from graph.errors import MissingError
 from nodes.sd.archives import Member, members
-from nodes.sd.headers import MOST_SHOWN, SIZES, Entry, read_header
+from nodes.sd.headers import MOST_SHOWN, SIZES, Entry, Header, read_header
 from nodes.sd.inert import Name, Outside, Stub, read
 
 WRAPPERS = ("state_dict", "params_ema", "params")
@@ -50,6 +50,18 @@ def read_entries(path: Path) -> Mapping[str, Entry]:
     Raises MissingError naming the file and what is wrong with it: no such format, damaged, bytes out of range,
     big-endian, compressed, strides with gaps.
     """
+    return MappingProxyType(_looked(path).entries)
+
+
+def read_notes(path: Path) -> Mapping[str, str]:
+    """Read what a file says of itself beside its weights: its metadata, or the plain values of its outermost dict.
+
+    Raises MissingError as `read_entries` does.
+    """
+    return MappingProxyType(_looked(path).notes)
+
+
+def _looked(path: Path) -> Header:
     try:
         state = path.stat()
         return _remembered(path, state.st_ino, state.st_size, state.st_mtime_ns)
@@ -63,19 +75,19 @@ def read_entries(path: Path) -> Mapping[str, Entry]:
 
 
 @lru_cache(maxsize=64)
-def _remembered(path: Path, inode: int, size: int, mtime_ns: int) -> Mapping[str, Entry]:
+def _remembered(path: Path, inode: int, size: int, mtime_ns: int) -> Header:
     """Once for a file that stays as it is."""
     with path.open("rb") as file:
         head = file.read(262)
         if head.startswith(b"PK\3\4"):
-            return MappingProxyType(_zipped(file))
+            return _zipped(file)
         if head[:1] == b"\x80" and head[8:9] != b"{":  # a header of safetensors may be as long as that byte says
-            return MappingProxyType(_legacy(file, size))
+            return _legacy(file, size)
     if head[257:] == b"ustar":
         raise ValueError("it is a tar file of torch before 0.4, which is not read; save it with a newer torch")
     if head.startswith(b"GGUF"):
         raise ValueError("it is a GGUF file, which is not read")
-    return MappingProxyType(read_header(path))
+    return read_header(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ class _Piece:
     strides: tuple[int, ...]
 
 
-def _zipped(file: BinaryIO) -> dict[str, Entry]:
+def _zipped(file: BinaryIO) -> Header:
     inside = members(file)
     pickles = [name for name in inside if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -101,7 +113,7 @@ def _zipped(file: BinaryIO) -> dict[str, Entry]:
         raise ValueError("it was saved on a big-endian machine")
     tree = read(_content(file, inside[pickles[0]])).tree
     storages = {name.removeprefix(root + "data/"): member for name, member in inside.items()}
-    return _entries(tree, storages)
+    return _header(tree, storages)
 
 
 def _content(file: BinaryIO, member: Member) -> bytes:
@@ -111,7 +123,7 @@ def _content(file: BinaryIO, member: Member) -> bytes:
     return file.read(member.size)
 
 
-def _legacy(file: BinaryIO, size: int) -> dict[str, Entry]:
+def _legacy(file: BinaryIO, size: int) -> Header:
     """A number, a version, a machine, the tree, the names of the storages: five pickles. Then the storages."""
     file.seek(0)
     data = file.read(LARGEST_PICKLE)
@@ -125,7 +137,7 @@ def _legacy(file: BinaryIO, size: int) -> dict[str, Entry]:
         raise ValueError("it was saved on a big-endian machine")
     if not isinstance(names.tree, list):
         raise ValueError("its list of storages is damaged")
-    return _entries(content.tree, dict(_behind(file, names.end, size, names.tree, _widths(content.outside))))
+    return _header(content.tree, dict(_behind(file, names.end, size, names.tree, _widths(content.outside))))
 
 
 def _widths(outside: Iterable[Any]) -> dict[str, int]:
@@ -154,7 +166,7 @@ def _behind(
         yield name, member
 
 
-def _entries(tree: Any, storages: Mapping[str, Member]) -> dict[str, Entry]:
+def _header(tree: Any, storages: Mapping[str, Member]) -> Header:
     found: dict[str, Entry] = {}
     for name, piece in _pieces(tree):
         if name in found:
@@ -163,7 +175,8 @@ def _entries(tree: Any, storages: Mapping[str, Member]) -> dict[str, Entry]:
         if member is None:
             raise ValueError(f'the bytes of "{name}" are not there')
         found[name] = _entry(name, piece, member)
-    return found
+    plain = {key: value for key, value in _items(tree).items() if isinstance(value, (str, int, float))}
+    return Header(found, {str(key)[:MOST_SHOWN]: str(value)[:MOST_SHOWN] for key, value in plain.items()})
 
 
 def _entry(name: str, piece: _Piece, member: Member) -> Entry:

@@ -7,8 +7,7 @@ from typing import Any, Self
 
 from graph.errors import MissingError
 from graph.filerefs import FileRef
-from nodes.sd.folders import ModelFolder, weight_files
-from nodes.sd.headers import read_header
+from nodes.sd.folders import ModelFolder, weight_files, weights_in
 from nodes.sd.search import find
 
 COMPONENT = "safety_checker"
@@ -23,15 +22,14 @@ class SafetyFile(FileRef):
     def find(cls, written: str, folder: Path) -> Self:
         """Locate a checker and see that it is whole: a path, or a name on the search path.
 
-        Raises MissingError: nothing there, no such checker, weights that are damaged or a pickle, code in the folder.
+        Raises MissingError: nothing there, no such checker, weights that are damaged, code in the folder.
         """
         path = find("safety", written, folder)
         path = path / COMPONENT if (path / COMPONENT).is_dir() else path
         ModelFolder(path).refuse_code()
         vision(path)
-        for file in weight_files(path):
-            if file.suffix == ".safetensors":
-                read_header(file)
+        for _ in weights_in(path):
+            pass
         return cls(written, path)
 
     def members(self) -> tuple[tuple[str, Path], ...]:

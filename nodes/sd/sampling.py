@@ -45,7 +45,7 @@ def sample(
 
     Raises StepError, Stopped; OutOfMemory, before the weights are loaded, for a size that can never fit.
     """
-    family, described = families.named(model.family), opened(ctx.locate(model.digest))
+    family, described = families.named(model.family), opened(ctx.locate(model.digest), model.prediction)
     _refuse(latents, noise, settings)
     _refuse_prompts(family, positive, negative)
     check_guide(family, latents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,7 +17,12 @@ from graph.errors import MissingError, StepError
 from nodes.sd.families import Passage, tokenizer_of
 from nodes.sd.models import Model
 from nodes.sd.prompts import Paragraphs, Piece
+from nodes.sd.tokenizers import OPEN_CLIP
 
+CLIP_WORDS = 49408
+"""Of the vocabulary that all of Stable Diffusion's text encoders read by."""
+LARGEST_WORDS = 16 << 20
+"""In bytes; OpenCLIP's file unpacks to 3.2 MB."""
 COMMA = ",</w>"
 COMMA_REACH = 20
 """A chunk that is full ends behind its last comma, if so many tokens or fewer follow it, the comma counted."""
@@ -58,7 +64,8 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
 
     Raises StepError for ids that the encoder does not know, MissingError for a tokenizer that cannot be read.
     """
-    tokenizer = _tokenizer(model.part(tokenizer_of(component)), model.path.name, digest)
+    source = model.tokenizer(tokenizer_of(component))
+    tokenizer = _tokenizer(source.place, tuple(source.says.items()), model.path.name, digest)
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
     reach = COMMA_REACH if passage.chunks > 1 else 0
     comma = tokenizer.convert_tokens_to_ids(COMMA)
@@ -160,9 +167,26 @@ def _text_from(paragraphs: Paragraphs, place: tuple[int, int, int]) -> str:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(folder: Path, model: str, digest: str) -> Any:
+def _tokenizer(place: Path, says: tuple[tuple[str, Any], ...], model: str, digest: str) -> Any:
     """`digest` makes sure that another model in the same place is read anew."""
     try:
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+        if place.name == OPEN_CLIP:
+            return CLIPTokenizer(**open_clip_words(place), **dict(says))
+        return CLIPTokenizer.from_pretrained(str(place), local_files_only=True, **dict(says))
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
         raise MissingError(f'cannot read the tokenizer of model "{model}": {error}') from error
+
+
+def open_clip_words(file: Path) -> dict[str, Any]:
+    """The vocabulary and the merges of OpenCLIP's one file.
+
+    Source: open_clip's tokenizer.py: bytes, bytes at a word's end, merges, marks; GPT-2's letters for bytes.
+    """
+    with gzip.open(file) as stream:
+        lines = stream.read(LARGEST_WORDS).decode("utf-8").split("\n")
+    merges = lines[1 : CLIP_WORDS - 256 - 256 - 2 + 1]
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(byte) for byte in plain] + [chr(256 + n) for n in range(256 - len(plain))]
+    words = letters + [letter + "</w>" for letter in letters] + [merge.replace(" ", "") for merge in merges]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    return {"vocab": {word: at for at, word in enumerate(words)}, "merges": [tuple(merge.split()) for merge in merges]}

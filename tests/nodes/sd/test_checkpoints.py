@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,33 @@ def test_a_half_precision_variant_serves_where_it_is_alone(spoiled: Path) -> Non
     (spoiled / UNET).rename(spoiled / "unet" / "diffusion_pytorch_model.fp16.safetensors")
 
     assert loaded(spoiled, "unet").dtype == torch.float32
+
+
+def test_half_precision_in_several_files_serves_where_it_is_alone(spoiled: Path, whole: Any) -> None:
+    half = copy.deepcopy(whole.unet).half()
+    half.save_pretrained(spoiled / "unet", max_shard_size="100KB", variant="fp16")
+    (spoiled / UNET).unlink()
+
+    assert same(half, loaded(spoiled, "unet", torch.float16))
+
+
+def test_full_precision_comes_first_whatever_its_format(spoiled: Path, whole: Any) -> None:
+    whole.unet.save_pretrained(spoiled / "unet", safe_serialization=False)
+    rewrite(spoiled / UNET, lambda weights: {name: weight.half() for name, weight in weights.items()})
+    (spoiled / UNET).rename(spoiled / "unet" / "diffusion_pytorch_model.fp16.safetensors")
+
+    assert same(whole.unet, loaded(spoiled, "unet"))
+
+
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_folders_of_before_safetensors_are_read(is_zip: bool, spoiled: Path, whole: Any) -> None:
+    names = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "pytorch_model"}
+    for component, name in names.items():
+        for path in (spoiled / component).glob("*.safetensors"):
+            path.unlink()
+        weights = getattr(whole, component).state_dict()
+        torch.save(weights, spoiled / component / f"{name}.bin", _use_new_zipfile_serialization=is_zip)
+        assert same(getattr(whole, component), loaded(spoiled, component))
 
 
 def test_a_weight_of_the_wrong_shape_is_named_with_both_shapes(spoiled: Path) -> None:

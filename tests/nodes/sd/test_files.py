@@ -134,11 +134,12 @@ def test_missing_weights_are_named(spoiled: Path) -> None:
     assert 'model "spoiled" has no weights of "vae"' in refused(spoiled)
 
 
-def test_weights_that_are_only_a_pickle_are_refused_unopened(spoiled: Path) -> None:
+def test_a_pickle_in_a_folder_that_is_none_of_torch_is_refused(spoiled: Path) -> None:
     weights = spoiled / "vae" / "diffusion_pytorch_model.safetensors"
-    weights.rename(weights.with_suffix(".bin"))
+    weights.unlink()
+    weights.with_suffix(".bin").write_bytes(b"cos\nsystem\n(Vexit 1\ntR.")
 
-    assert 'the weights of "vae" are a pickle ("diffusion_pytorch_model.bin")' in refused(spoiled)
+    assert '"vae/diffusion_pytorch_model.bin" is not a good safetensors file' in refused(spoiled)
 
 
 def test_truncated_weights_are_found_by_check(spoiled: Path) -> None:
@@ -188,18 +189,10 @@ def test_a_model_for_another_task_is_refused_by_its_channels(spoiled: Path) -> N
     assert "takes 8 channels" in refused(spoiled)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "v1-5.ckpt"])
-def test_a_single_file_is_not_supported_yet_and_says_so(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"")
-
-    with pytest.raises(MissingError, match="is a single file, which this version cannot load yet"):
-        ModelFile.find(name, tmp_path)
-
-
 def test_another_file_is_no_model(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "notes.txt").write_text("Buy milk, and more of it.")
 
-    with pytest.raises(MissingError, match="is a file, not a folder"):
+    with pytest.raises(MissingError, match=r'notes\.txt" is not a good safetensors file'):
         ModelFile.find("notes.txt", tmp_path)
 
 

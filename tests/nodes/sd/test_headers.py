@@ -27,7 +27,7 @@ def entry(**changes: Any) -> dict[str, Any]:
 def test_a_good_file_says_where_each_tensor_lies(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2, 3), "b": torch.zeros(4, dtype=torch.float16)}, tmp_path / "good.safetensors")
 
-    entries = read_header(tmp_path / "good.safetensors")
+    entries = read_header(tmp_path / "good.safetensors").entries
 
     assert {"a": ("F32", (2, 3), 24), "b": ("F16", (4,), 8)} == {
         name: (entry.dtype, entry.shape, entry.size) for name, entry in entries.items()
