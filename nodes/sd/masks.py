@@ -56,8 +56,11 @@ def _grown(pixels: Image.Image, by: int) -> Image.Image:
     """The brightest within `by` pixels in each direction; what is at the border goes on beyond it."""
     levels = np.asarray(pixels)
     for _ in range(2):
-        padded = np.pad(levels, ((0, 0), (by, by)), mode="edge")
-        levels = np.lib.stride_tricks.sliding_window_view(padded, 2 * by + 1, axis=1).max(axis=-1).T
+        levels, seen = np.pad(levels, ((0, 0), (by, by)), mode="edge"), 1
+        while seen <= 2 * by:  # each turn doubles how many pixels a value is the brightest of
+            step = min(seen, 2 * by + 1 - seen)
+            levels, seen = np.maximum(levels[:, :-step], levels[:, step:]), seen + step
+        levels = levels.T
     return Image.fromarray(np.ascontiguousarray(levels))
 
 
