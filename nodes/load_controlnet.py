@@ -6,19 +6,22 @@ from typing import Literal
 
 from graph.node import Context, Field, Node
 from graph.values import ControlNet
-from nodes.sd.alone import ControlNetFile
+from nodes.sd.alone_files import ControlNetFile
 
 
 class LoadControlNet(Node, kind="load_controlnet", version=1):
     """Describe a ControlNet; its weights are read when a sampler needs them. A `control` node gives it a picture.
 
-    path: a folder as diffusers saves one (config.json and weights), or a name in a `controlnet` folder.
+    path: a folder as diffusers saves one (config.json and weights), a file in the names of its authors (.pth,
+    .safetensors), or a name in a `controlnet` folder.
     It must be made for the family of the model that is sampled with: Stable Diffusion 1, 2 or XL.
 
     Raises MissingError for a folder that is incomplete, damaged, or holds something else or code.
     """
 
-    path: ControlNetFile = Field(description="a ControlNet: a folder of diffusers, or a name in DARKROOM_MODELS")
+    path: ControlNetFile = Field(
+        description="a ControlNet: a file, a folder of diffusers, or a name in DARKROOM_MODELS"
+    )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = Field(
         default="auto", description="what to compute in; auto leaves it to the device"
     )

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 from graph.errors import MissingError
-from graph.filerefs import FileRef
-from nodes.sd.folders import ModelFolder, weight_files, weights_in
+from nodes.sd.folders import ModelFolder, weights_in
 from nodes.sd.headers import Weight
-from nodes.sd.search import find
-from nodes.sd.shelves import Kind
+from nodes.sd.looks import looks_like
+from nodes.sd.pickles import read_entries
+from nodes.sd.single_file import UNET, Network, controlnet_file, vae_file
 from nodes.sd.tokenizers import Tokenizer
 
-LATENTS = {0.18215: "sd", 0.13025: "sdxl", 0.08333: "x4"}
-"""Whose latents an autoencoder gives, by the scaling factor in its config."""
-NETWORKS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-"""Families by the width of the prompts that their U-Nets attend to."""
-
-
-TINY = Path(__file__).parent / "tiny"
+SD1_WIDTH = 768
+"""Of the prompts of Stable Diffusion 1."""
+XL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}
+COMPONENTS = {"AutoencoderKL": "vae", "ControlNetModel": "controlnet"}
+"""By the class in a config."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class AloneFolder:
 
     @property
     def index(self) -> dict[str, Any]:
-        return {}
+        return self.json("model_index.json")
 
     def config(self, component: str) -> dict[str, Any]:
         said = self.json("config.json")
@@ -40,9 +38,6 @@ class AloneFolder:
 
     def json(self, *name: str) -> dict[str, Any]:
         return ModelFolder(self.path).json(*name)
-
-    def tokenizer(self, name: str) -> Tokenizer:
-        return Tokenizer.in_folder(self.path / name, self.path.name)
 
     def weights(self, component: str) -> Iterator[tuple[str, Weight]]:
         return weights_in(self.path)
@@ -53,70 +48,62 @@ class AloneFolder:
     def code(self, name: str, reason: str) -> MissingError:
         return ModelFolder(self.path).code(name.rpartition("/")[2], reason)
 
+    def tokenizer(self, name: str) -> Tokenizer:
+        raise self.wrong(name, "is not there: it is no model")
 
-class AloneFile(FileRef):
-    """A component, by path or by name."""
 
-    kind: ClassVar[Kind]
-    component: ClassVar[str]
-    built: ClassVar[str]
-    """The class that diffusers has for it."""
+@dataclass(frozen=True, slots=True)
+class AloneFile:
+    """One component in a file by itself. Of other components it says nothing."""
 
-    @classmethod
-    def find(cls, written: str, folder: Path) -> Self:
-        """Locate a component: a folder as diffusers saves it, or that of a model with one in it.
-
-        Raises MissingError: nothing there, damaged, another kind of thing, code in the folder.
-        """
-        path = TINY if written == "builtin:tiny" else find(cls.kind, written, folder)
-        if (path / "model_index.json").is_file():
-            path /= cls.component
-        if path.is_file():
-            raise MissingError(f'{cls.what} "{written}" is a single file, which this version cannot load yet')
-        ModelFolder(path).refuse_code()
-        said = AloneFolder(path).json("config.json").get("_class_name")
-        if said != cls.built:
-            raise MissingError(f'{cls.what} "{written}" is a {said!r:.60}, but {cls.built} is what can be run')
-        weight_files(path)
-        return cls(written, path)
+    path: Path
+    component: str
+    network: Network
 
     @property
-    def says(self) -> Mapping[str, Any]:
-        """Its config."""
-        return AloneFolder(self.path).config(self.component)
+    def index(self) -> dict[str, Any]:
+        what, way = looks_like(read_entries(self.path))
+        raise MissingError(f'"{self.path.name}" is {what}, not a checkpoint of Stable Diffusion', hint=way)
 
-    def members(self) -> tuple[tuple[str, Path], ...]:
-        """The config and the weights."""
-        paths = [self.path / "config.json", *weight_files(self.path)]
-        return tuple((path.name, path) for path in sorted(paths))
+    def config(self, component: str) -> dict[str, Any]:
+        return dict(self.network.config) if component == self.component else {}
 
+    def json(self, *name: str) -> dict[str, Any]:
+        return {}
 
-class VaeFile(AloneFile):
-    """An autoencoder without a model."""
+    def weights(self, component: str) -> Iterator[tuple[str, Weight]]:
+        return iter(self.network.weights.items())
 
-    what, kind, component, built = "VAE", "vae", "vae", "AutoencoderKL"
+    def tokenizer(self, name: str) -> Tokenizer:
+        raise self.wrong(name, "is not there: it is no model")
 
-    @property
-    def latents(self) -> str:
-        """The word for its latent space; "" where it does not say."""
-        return LATENTS.get(self.says.get("scaling_factor", 0.18215), "")
+    def wrong(self, name: str, reason: str) -> MissingError:
+        return MissingError(f'"{self.path.name}" {reason}', hint="Fetch the file again.")
 
-    def traits(self) -> Mapping[str, str]:
-        return {"latents": self.latents} if self.latents else {}
-
-
-class ControlNetFile(AloneFile):
-    """A ControlNet."""
-
-    what, kind, component, built = "ControlNet", "controlnet", "controlnet", "ControlNetModel"
-
-    @property
-    def network(self) -> str:
-        """The family whose U-Nets it steers; "" where the width of the prompts does not tell."""
-        return NETWORKS.get(self.says.get("cross_attention_dim", 1280), "")
-
-    def traits(self) -> Mapping[str, str]:
-        return {"network": self.network} if self.network else {}
+    def code(self, name: str, reason: str) -> MissingError:
+        return self.wrong(name, reason)
 
 
-COMPONENTS = {part.built: part.component for part in (VaeFile, ControlNetFile)}
+def alone(path: Path) -> AloneFolder | AloneFile | None:
+    """The one component that is at a place; None where there is a model, or nothing that is known."""
+    if path.is_dir():
+        is_alone = not (path / "model_index.json").is_file() and (path / "config.json").is_file()
+        return AloneFolder(path) if is_alone else None
+    names = read_entries(path)
+    if any(name.startswith(UNET) for name in names):
+        return None
+    if any("input_hint_block." in name for name in names):
+        return AloneFile(path, "controlnet", _controlnet(path))
+    if any("decoder.mid" in name for name in names):
+        return AloneFile(path, "vae", vae_file(path))
+    return None
+
+
+def _controlnet(path: Path) -> Network:
+    """What its shapes do not tell: how wide heads are, and that XL's embeds the picture's size."""
+    found = controlnet_file(path)
+    if found.config["cross_attention_dim"] == SD1_WIDTH:
+        return found
+    found = controlnet_file(path, heads=0)
+    is_xl = "projection_class_embeddings_input_dim" in found.config
+    return replace(found, config={**found.config, **XL}) if is_xl else found

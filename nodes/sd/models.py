@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from graph.errors import MissingError
-from nodes.sd.alone import AloneFolder
+from nodes.sd.alone import alone
 from nodes.sd.folders import ModelFolder
 from nodes.sd.headers import Weight
 from nodes.sd.single_file import single_file
@@ -48,8 +48,6 @@ def opened(path: Path, prediction: str = "") -> Model:
 
     Raises MissingError for a single file that is no checkpoint; of a folder, when a config is asked for and not there.
     """
-    if path.is_file():
-        return single_file(path, prediction)
-    if not (path / "model_index.json").is_file() and (path / "config.json").is_file():
-        return AloneFolder(path)
-    return ModelFolder(path, prediction)
+    if found := alone(path):
+        return found
+    return single_file(path, prediction) if path.is_file() else ModelFolder(path, prediction)

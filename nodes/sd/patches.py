@@ -36,4 +36,12 @@ def _lora(
     return lora.merged(module, component, ctx.locate(patch["digest"]), patch["strength"])
 
 
-KINDS: Mapping[str, Patch] = {"lora": _lora}
+def _scale(
+    module: torch.nn.Module, component: str, patch: Mapping[str, Any], ctx: Context
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Tell an autoencoder by what latents are multiplied, where its file does not say it."""
+    module.register_to_config(scaling_factor=patch["scale"])
+    return iter(())
+
+
+KINDS: Mapping[str, Patch] = {"lora": _lora, "scale": _scale}

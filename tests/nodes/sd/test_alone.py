@@ -19,6 +19,7 @@ from diffusers import (
 )
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from PIL import Image
+from safetensors.torch import save_file
 
 import darkroom
 from graph.errors import MissingError, StepError, WorkflowError
@@ -29,12 +30,14 @@ from nodes.load_controlnet import LoadControlNet
 from nodes.load_vae import LoadVae
 from nodes.noise import Noise
 from nodes.sampler import Sampler
-from nodes.sd.alone import ControlNetFile, VaeFile
-from nodes.sd.residency import Weights
+from nodes.sd.alone_files import ControlNetFile, VaeFile
+from nodes.sd.files import ModelFile
+from nodes.sd.residency import Weights, weights
+from nodes.sd.unet_names import compvis_names
 from nodes.text_encode import TextEncode
 from nodes.vae_decode import VaeDecode
 from nodes.vae_encode import VaeEncode
-from tests.nodes.sd import test_sdxl
+from tests.nodes.sd import single_files, test_sdxl
 from tests.nodes.sd.conftest import vae
 from tests.nodes.sd.parity import compare
 from tests.nodes.sd.test_lora import model
@@ -262,6 +265,70 @@ def test_a_folder_that_is_no_vae_is_refused(change: Any, said: str, other_vae: A
 
     with pytest.raises(MissingError, match=said):
         VaeFile.find("vae", tmp_path)
+
+
+@pytest.mark.parametrize(("latents", "scale"), [("sd", 0.18215), ("sdxl", 0.13025)])
+@pytest.mark.parametrize("prefix", ["", "first_stage_model."])
+def test_a_vae_in_one_file_is_that_of_the_folder(
+    latents: Any, scale: float, prefix: str, ctx: Any, tmp_path: Path
+) -> None:
+    torch.manual_seed(9)
+    made = single_files.autoencoder(scale, 64)
+    made.save_pretrained(tmp_path / "vae")
+    published = {prefix + name: weight.contiguous() for name, weight in single_files.vae_weights(made).items()}
+    save_file(published, tmp_path / "alone.safetensors")
+    whole, file = (VaeFile.find(name, tmp_path) for name in ("vae", "alone"))
+
+    assert {} == file.traits()
+    with pytest.raises(StepError, match='VAE "alone" does not say whose latents it takes'):
+        LoadVae(path=file).run(ctx)
+    start = VaeEncode(seed=5).run(ctx, LoadVae(path=whole).run(ctx), picture((64, 64)))
+    told = LoadVae(path=file, latents=latents).run(ctx)
+    assert start == VaeEncode(seed=5).run(ctx, told, picture((64, 64)))
+    assert VaeDecode().run(ctx, LoadVae(path=whole).run(ctx), start) == VaeDecode().run(ctx, told, start)
+
+
+def test_load_model_says_what_a_component_is(other_vae: Any, tmp_path: Path) -> None:
+    save_file(single_files.vae_weights(single_files.autoencoder(1.0, 64)), tmp_path / "alone.safetensors")
+
+    with pytest.raises(MissingError, match=r'"alone\.safetensors" is a VAE, not a checkpoint'):
+        ModelFile.find("alone", tmp_path)
+    with pytest.raises(MissingError, match=r'has no "model_index\.json"'):
+        ModelFile.find(str(other_vae.folder), tmp_path)
+    with pytest.raises(MissingError, match='"alone" holds no ControlNet'):
+        ControlNetFile.find("alone", tmp_path)
+
+
+def published_names(made: Any) -> dict[str, torch.Tensor]:
+    """A ControlNet's weights as its authors call them."""
+    own = made.state_dict()
+    names = compvis_names({name.rpartition(".")[0] for name in own})
+    hints = {"conv_in": 0, "conv_out": 14} | {f"blocks.{at}": 2 * at + 2 for at in range(6)}
+    names |= {f"controlnet_cond_embedding.{name}": f"input_hint_block.{at}" for name, at in hints.items()}
+    blocks = (at for at in range(12) if f"controlnet_down_blocks.{at}.weight" in own)
+    names |= {f"controlnet_down_blocks.{at}": f"zero_convs.{at}.0" for at in blocks}
+    names |= {"controlnet_mid_block": "middle_block_out.0"}
+    parts = {name: name.rpartition(".") for name in own}
+    return {f"control_model.{names[place]}.{kind}": own[name].contiguous() for name, (place, _, kind) in parts.items()}
+
+
+@pytest.mark.parametrize(("width", "family", "heads"), [(768, "sd1", 8), (1024, "sd2", [1, 2])])
+def test_a_controlnet_in_one_file_is_that_of_the_folder(
+    width: int, family: str, heads: Any, ctx: Any, tmp_path: Path
+) -> None:
+    linear = {"use_linear_projection": True} if family == "sd2" else {}
+    unet = single_files.network((64, 128), width, attention_head_dim=heads, **linear)
+    made = net(unet, 6)
+    made.save_pretrained(tmp_path / "folder")
+    torch.save({"state_dict": published_names(made)}, tmp_path / "alone.pth")
+    folder, file = (ControlNetFile.find(name, tmp_path) for name in ("folder", "alone"))
+
+    assert {"network": family} == folder.traits() == file.traits()
+    handles = [LoadControlNet(path=path).run(ctx) for path in (folder, file)]
+    with weights.use(handles[0], ctx) as theirs, weights.use(handles[1], ctx) as ours:
+        seen = torch.randn(1, 4, 8, 8), torch.tensor(7), torch.randn(1, 5, width), torch.rand(1, 3, 64, 64)
+        for one, other in zip(theirs(*seen, return_dict=False)[0], ours(*seen, return_dict=False)[0], strict=True):
+            assert torch.equal(one, other)
 
 
 WORKFLOW = """\
