@@ -54,12 +54,13 @@ def varied(noise: Latents, other: Latents, share: float) -> Latents:
     The columns of each channel are turned by themselves: what A1111 does with a variation seed.
     Source: Shoemake 1985, "Animating rotation with quaternion curves", section 3.3.
     """
-    start, end = thaw(noise.samples), thaw(other.samples)
+    start, end = thaw(noise.samples).double(), thaw(other.samples).double()
     lengths = start.norm(dim=2, keepdim=True) * end.norm(dim=2, keepdim=True)
     angle = torch.acos(((start * end).sum(dim=2, keepdim=True) / lengths).clamp(-1, 1))
     whole = torch.sin(angle)
     turned = torch.sin((1 - share) * angle) / whole * start + torch.sin(share * angle) / whole * end
-    return replace(noise, samples=freeze(torch.where(whole > PARALLEL, turned, torch.lerp(start, end, share))))
+    between = torch.where(whole > PARALLEL, turned, torch.lerp(start, end, share))
+    return replace(noise, samples=freeze(between.float()))
 
 
 def refuse_size(shape: tuple[int, int, int], floors: Floors, count: int, factor: int) -> None:

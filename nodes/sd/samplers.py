@@ -67,7 +67,7 @@ def schedule(
         # Also at 0: Karras' spacing may repeat the first time, and searching for it then starts one step late.
         scheduler.set_begin_index(first)
     if hasattr(scheduler, "noise_sampler"):
-        scheduler.noise_sampler = Brownian(sample, scheduler.sigmas, generator)
+        scheduler.noise_sampler = Brownian(sample, scheduler.sigmas, generator.initial_seed() % TORCH_SEEDS)
     takes = inspect.signature(scheduler.step).parameters
     extras = {name: value for name, value in (("eta", settings.eta), ("generator", generator)) if name in takes}
     left = levels[settings.last] if settings.last < settings.steps else 0.0
@@ -130,13 +130,16 @@ class Brownian:
     Source: Li et al. 2020, "Scalable gradients for stochastic differential equations" (arXiv:2001.01328).
     """
 
-    def __init__(self, sample: torch.Tensor, levels: torch.Tensor, generator: torch.Generator) -> None:
+    def __init__(self, like: torch.Tensor, levels: torch.Tensor, seed: int) -> None:
         from diffusers.schedulers.scheduling_dpmsolver_sde import BatchedBrownianTree  # needs torchsde
 
-        self.like = sample
-        self.seed = generator.initial_seed() % TORCH_SEEDS
-        self.ends = levels[levels > 0].min().item(), levels.max().item()
-        self.path = BatchedBrownianTree(torch.empty(sample.shape), *map(torch.tensor, self.ends), self.seed)
+        self.like, self.levels, self.seed = like, levels, seed
+        self.ends = levels[levels > 0].min(), levels.max()
+        self.path = BatchedBrownianTree(torch.empty(like.shape), *self.ends, seed)
+
+    def __reduce__(self) -> tuple[type[Brownian], tuple[torch.Tensor, torch.Tensor, int]]:
+        """A copy draws the same path anew: torchsde's own cannot be copied."""
+        return Brownian, (self.like, self.levels, self.seed)
 
     def __call__(self, level: torch.Tensor, following: torch.Tensor) -> torch.Tensor:
         """Unit noise for the way from one noise level to the next."""

@@ -21,14 +21,14 @@ class Lab:
 
     def __init__(self, parts: Parts, ctx: Any) -> None:
         self.ctx, self.parts = ctx, parts
-        self.prompt = TextEncode(text="a cat").run(ctx, parts.text_encoder)
+        self.prompt, self.negative = (TextEncode(text=text).run(ctx, parts.text_encoder) for text in ("a cat", "dog"))
         self.noise = Noise(seed=2, width=64, height=64).run(ctx, parts.model)
         pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         self.clean = VaeEncode(seed=2).run(ctx, parts.vae, Picture(Image.fromarray(pixels)))
 
     def sample(self, latents: Latents, noise: Latents | None = None, **settings: Any) -> Latents:
         sampler = Sampler(**({"steps": 2} | settings))
-        return sampler.run(self.ctx, self.parts.model, self.prompt, self.prompt, latents, noise)
+        return sampler.run(self.ctx, self.parts.model, self.prompt, self.negative, latents, noise)
 
 
 def settings(**given: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -54,6 +55,44 @@ def test_seeds_of_a_batch_begin_again_after_the_largest(model: Denoiser, ctx: An
     batch = Noise(seed=2**64 - 1, count=2).run(ctx, model)
 
     assert torch.equal(thaw(Noise(seed=0).run(ctx, model).samples)[0], thaw(batch.samples)[1])
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.5, 0.9])
+def test_a_variation_lies_on_the_arc_between_two_noises(strength: float, model: Denoiser, ctx: Any) -> None:
+    """Shoemake 1985, section 3.3, for the columns of each channel: as A1111 does it. atol: fp32."""
+    first, other = (thaw(Noise(seed=seed, width=96).run(ctx, model).samples).double() for seed in (3, 9))
+    cosine = (first / first.norm(dim=-2, keepdim=True) * (other / other.norm(dim=-2, keepdim=True))).sum(-2)
+    angle = cosine.arccos().unsqueeze(-2)
+    arc = (((1 - strength) * angle).sin() * first + (strength * angle).sin() * other) / angle.sin()
+
+    varied = Noise(seed=3, variation_seed=9, variation_strength=strength, width=96).run(ctx, model)
+
+    assert torch.allclose(arc, thaw(varied.samples).double(), atol=1e-5)
+    assert varied.is_noise
+
+
+def test_a_variation_goes_from_the_seeds_own_noise_to_the_others(model: Denoiser, ctx: Any) -> None:
+    first, other = (Noise(seed=seed, count=2).run(ctx, model) for seed in (3, 9))
+
+    assert first == Noise(seed=3, count=2, variation_seed=9, variation_strength=0.0).run(ctx, model)
+    assert first == Noise(seed=3, count=2, variation_seed=3, variation_strength=0.4).run(ctx, model)
+    whole = Noise(seed=3, count=2, variation_seed=9, variation_strength=1.0).run(ctx, model)
+    assert other.samples == whole.samples
+    assert first.generators == whole.generators
+
+
+def test_a_variation_of_a_batch_is_that_of_each_alone(model: Denoiser, ctx: Any) -> None:
+    batch = Noise(seed=3, count=2, variation_seed=9, variation_strength=0.4).run(ctx, model)
+    alone = Noise(seed=4, variation_seed=10, variation_strength=0.4).run(ctx, model)
+
+    assert torch.equal(thaw(alone.samples)[0], thaw(batch.samples)[1])
+    assert alone.generators[0] == batch.generators[1]
+
+
+@pytest.mark.parametrize("wrong", [math.nan, -0.1, 1.1])
+def test_a_variation_is_from_0_to_1(wrong: float) -> None:
+    with pytest.raises(ValidationError):
+        Noise(variation_strength=wrong)
 
 
 def test_no_weights_are_loaded_for_noise(model: Denoiser, ctx: Any, fresh: Any) -> None:

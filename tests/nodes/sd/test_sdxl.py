@@ -298,3 +298,27 @@ def test_a_conditioning_with_what_is_said_of_a_picture_survives_the_cache(base: 
     told = MicroCondition(crop_left=3).run(ctx, encoded(loaded(base, ctx), ctx)[0])
 
     assert told == decode(encode(told).data)
+
+
+@pytest.mark.parametrize("method", ["euler", "euler_a", "ddim"])
+def test_base_and_refiner_share_the_steps_as_the_pipelines_do(
+    method: Any, base: Any, refiner: Any, ctx: Context
+) -> None:
+    """`denoising_end` and `denoising_start` 0.5 of 4 steps, spaced evenly in time, are step 2."""
+    parts, last = loaded(base, ctx), loaded(refiner, ctx)
+    share: dict[str, Any] = {"method": method, "steps": STEPS, "cfg": 5.0}
+
+    noise = Noise(seed=5, width=96, height=64).run(ctx, parts.model)
+    left = Sampler(**share, end_step=2).run(ctx, parts.model, *encoded(parts, ctx), noise)
+    latents = Sampler(**share, start_step=2).run(ctx, last.model, *encoded(last, ctx), left)
+
+    drawn = torch.Generator().manual_seed(5)
+    call = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "num_inference_steps": STEPS, "guidance_scale": 5.0,
+            "output_type": "latent", "generator": drawn}  # fmt: skip
+    for pipe in (base, refiner):
+        name, options = KINDS[method]
+        pipe.scheduler = getattr(diffusers, name).from_config(scheduler().config, **options)
+    theirs = base(**call, width=96, height=64, denoising_end=0.5).images
+    finished = refiner(**call, image=theirs, denoising_start=0.5).images
+    assert torch.equal(theirs, thaw(left.samples))
+    assert torch.equal(finished, thaw(latents.samples))
