@@ -8,7 +8,7 @@ picture: Ho et al. 2020 (arXiv:2006.11239), equation 4. atol=1e-4: what the issu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ from nodes.sd.noise import resumed
 from nodes.sd.tensors import thaw
 from tests.nodes.sd.lab import Lab
 
-Array = torch.Tensor
-Predict = Callable[[Array, float], Array]
+Array: TypeAlias = torch.Tensor
+Predict: TypeAlias = Callable[[Array, float], Array]
 CFG = 2.0  # a random net explodes with more, and differences with it
 KEPT = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=np.float64) ** 2)
 """How much of a picture's variance is left at each time."""
@@ -45,7 +45,7 @@ def predictor(whole: Any, lab: Lab) -> Predict:
 
 def rule(steps: int) -> list[int]:
     """Every (1000 // steps)-th time, one late, and none that the model has not."""
-    return [time for time in np.arange(0, 1000, 1000 // steps) + 1 if time < 1000]
+    return [time + 1 for time in range(0, 1000, 1000 // steps) if time + 1 < 1000]
 
 
 def ddim_step(sample: Array, noise: Array, now: float, then: float) -> Array:
