@@ -21,7 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from nodes.sd.carriers import CARRIERS, STEP, Bools, Bytes, Carrier, Floats, blocks, joined, low_band, painted, top
+from nodes.sd.carriers import (
+    CARRIERS,
+    STEP,
+    Bools,
+    Bytes,
+    Carrier,
+    Floats,
+    blocks,
+    joined,
+    low_band,
+    painted,
+    top,
+    votes,
+)
 
 Integers = NDArray[np.intp]
 
@@ -48,6 +61,7 @@ class _Style(NamedTuple):
     pull: Callable[[Floats, Floats], Floats]
     """(n, 4, 4), the numbers wanted (n,) -> the (n, 4, 4) to add."""
     rounds: int
+    """As many again where a bit would still be lost."""
     haste: float
     """How much of what is lacking is added in a round. 1.0 settles most finely."""
 
@@ -62,14 +76,14 @@ def lasting(band: Bytes, bits: Bytes, method: str, period: int) -> Bytes:
     change = np.zeros((rows * 4, band.shape[1] // 2))
     quota = _quota(np.bincount(bit, minlength=period))
     marked, goal = band, np.empty(0)
-    for turn in range(style.rounds):
+    for turn in range(2 * style.rounds):
         seen = [blocks(low_band(view)) for view in _views(marked, turn)]
         numbers = [style.carrier(parts) for parts in seen]
         if not turn:
             goal = _goal(seen, numbers, 0.25 + 0.5 * bits.astype(np.float64), style)
         safe = np.max([np.abs(number - goal) for number in numbers], axis=0) <= STEP / 4 - _INSIDE
         lacking = np.maximum(quota - np.bincount(bit, safe, period), 0).astype(int)
-        if not lacking.any():
+        if not lacking.any() or (turn >= style.rounds and _is_read(numbers, bits, period)):
             break
         reach = STEP / 4 - _INSIDE - _BEYOND
         wanted = (np.clip(number, goal - reach, goal + reach) for number in numbers)
@@ -90,9 +104,16 @@ def _through_jpeg(pixels: Bytes, quality: int, sampling: str) -> Bytes:
     return np.asarray(Image.open(stream))
 
 
-def _quota(votes: Integers) -> Floats:
-    """How many of a bit's votes must be safe."""
-    return np.minimum(np.ceil(votes / 2 + _SPREAD * np.sqrt(votes) / 2), votes)
+def _quota(counts: Integers) -> Floats:
+    """How many of a bit's blocks must be safe."""
+    return np.minimum(np.ceil(counts / 2 + _SPREAD * np.sqrt(counts) / 2), counts)
+
+
+def _is_read(numbers: list[Floats], bits: Bytes, period: int) -> bool:
+    """Whether every bit has its majority in all that was seen, safe or not."""
+    bit = np.arange(len(bits)) % period
+    halves = np.bincount(bit, minlength=period) / 2
+    return all((np.bincount(bit, votes(number) == bits, period) > halves)[bit].all() for number in numbers)
 
 
 def _goal(seen: list[Floats], numbers: list[Floats], phases: Floats, style: _Style) -> Floats:
