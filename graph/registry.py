@@ -36,13 +36,21 @@ class Registry:
         return self.kinds[kind]
 
     def bridges(self, given: type, wanted: type) -> list[str]:
-        """The kinds that take one type and give the other as their main output."""
-        return [
-            kind
+        """The kinds that take one type and give the other as their main output; if some can be undone, only these.
+
+        A kind that another turns back, with the same other inputs, changes the form of a value and not its content.
+        """
+        there, back = self._turns(given, wanted), self._turns(wanted, given)
+        return [kind for kind, others in there.items() if others in back.values()] or list(there)
+
+    def _turns(self, given: type, wanted: type) -> dict[str, frozenset[type]]:
+        """The kinds that take one type and give the other, each with the types of what else it needs."""
+        return {
+            kind: frozenset(port.type for port in ports(node).values() if port.required and port.type is not given)
             for kind, node in self.kinds.items()
             if any(port.type is given and not port.many for port in ports(node).values())
             and next(iter(outputs(node).values())).type is wanted
-        ]
+        }
 
 
 def find_nodes(package: str, folders: Sequence[Path] = (), *, plugins: bool = True) -> Registry:

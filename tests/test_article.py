@@ -21,13 +21,13 @@ PAGE = (ROOT / "docs" / "from-the-scripts.md").read_text(encoding="utf-8")
 
 # Written down from the scripts' own `--help`, not from the page.
 CALLED: dict[str, str] = {
-    "txt2img.py (CompVis)": """prompt outdir skip_grid skip_save ddim_steps plms laion400m fixed_code ddim_eta n_iter H W C f
-        n_samples n_rows scale from-file config ckpt seed precision""",
+    "txt2img.py (CompVis)": """prompt outdir skip_grid skip_save ddim_steps plms laion400m fixed_code ddim_eta n_iter
+        H W C f n_samples n_rows scale from-file config ckpt seed precision""",
     "img2img.py (CompVis)": """prompt init-img outdir skip_grid skip_save ddim_steps plms fixed_code ddim_eta n_iter C f
         n_samples n_rows scale strength from-file config ckpt seed precision""",
     "inpaint.py (CompVis)": "indir outdir steps",
-    "txt2img.py (Stability, version 2)": """prompt outdir steps plms dpm fixed_code ddim_eta n_iter H W C f n_samples n_rows
-        scale from-file config ckpt seed precision repeat device torchscript ipex bf16""",
+    "txt2img.py (Stability, version 2)": """prompt outdir steps plms dpm fixed_code ddim_eta n_iter H W C f n_samples
+        n_rows scale from-file config ckpt seed precision repeat device torchscript ipex bf16""",
 }
 
 
@@ -68,7 +68,8 @@ def options() -> set[str]:
 
 ARTICLE = sorted((ROOT / "workflows" / "article").glob("*.yaml"))
 LAYOUT = {
-    "5-negative-prompt-512": "sd2", "6-negative-prompt-768": "sd2-768-v", "7-depth2img": "sd2-depth", "8-upscale-4x": "x4",
+    "5-negative-prompt-512": "sd2", "6-negative-prompt-768": "sd2-768-v",
+    "7-depth2img": "sd2-depth", "8-upscale-4x": "x4",
 }  # fmt: skip
 """What the article ran with another model than Stable Diffusion 1."""
 
@@ -95,5 +96,5 @@ def test_a_workflow_of_the_article_runs_on_a_real_layout_by_one_setting(
 
 @pytest.mark.parametrize("name", ["7-depth2img", "8-upscale-4x"])
 def test_a_workflow_whose_model_nobody_has_says_where_it_is_looked_for(name: str) -> None:
-    with pytest.raises(WorkflowError, match="stabilityai/stable-diffusion.*is not there"):
+    with pytest.raises(WorkflowError, match=r"stabilityai/stable-diffusion.*is not there"):
         darkroom.check(darkroom.load(ROOT / "workflows" / "article" / f"{name}.yaml"))
