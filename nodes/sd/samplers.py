@@ -10,6 +10,7 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -170,11 +171,16 @@ def _made(model: Model, scheduler: str, options: Mapping[str, Any]) -> Any:
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
         raise model.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:
-        known = _models_config(own, json.dumps(config))
-        # Options as keywords: merged into the config, they would be ignored where the config took a default.
-        return _repaired(getattr(diffusers, scheduler).from_config(known, **options))
+        return deepcopy(_fresh(own, json.dumps(config), scheduler, tuple(sorted(options.items()))))
     except Exception as error:  # whatever a constructor makes of senseless numbers
         raise model.wrong("/".join(CONFIG), f"does not describe a {scheduler}: {error}") from error
+
+
+@lru_cache(maxsize=16)
+def _fresh(own: str, config: str, scheduler: str, options: tuple[tuple[str, Any], ...]) -> Any:
+    """A scheduler that no run has touched. Once: the constructor of kdpm2's takes half a second."""
+    # Options as keywords: merged into the config, they would be ignored where the config took a default.
+    return _repaired(getattr(diffusers, scheduler).from_config(_models_config(own, config), **dict(options)))
 
 
 @lru_cache(maxsize=64)
