@@ -123,5 +123,5 @@ def test_save_image_hands_its_settings_on(ctx: Any, draw: Any, monkeypatch: Any)
     SaveImage(path="a/{n}.webp", quality=80).run(ctx, draw(0, 8, 8))
     SaveImage(format="jpeg").run(ctx, draw(0, 8, 8))
 
-    assert ("a/{n}.webp", {"format": "", "quality": 80}) == seen[0]
+    assert ("a/{n}.webp", {"format": "", "quality": 80, "seal": None}) == seen[0]
     assert "jpeg" == seen[1][1]["format"]
