@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import cached_run, edits, engine, marks, recovery, sampling, tiles
+from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, tiles
 from benchmarks.report import Report, write
 
 
@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "edits": Benchmark(edits.full, edits.quick),
     "watermark": Benchmark(marks.full, marks.quick),
     "recovery": Benchmark(recovery.full, recovery.quick),
+    "loading": Benchmark(loading.full, loading.quick),
     "tiles": Benchmark(tiles.full, tiles.quick),
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from io import RawIOBase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,6 +27,10 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 ALONE = {"controlnet": families.Part("diffusers", "ControlNetModel")}
 """What is a part of no model."""
 NOTHING: Mapping[str, torch.Tensor] = MappingProxyType({})
+READERS = 2
+"""Threads: one reads or converts while the other waits for the file, or for memory."""
+PIECE = 1 << 22
+"""Numbers that are read before they are converted: memory for all of a large weight would have to be found anew."""
 LARGEST_NUMBER = 1_000_000
 """In a config; the largest real one is a vocabulary of some 50,000 words."""
 
@@ -40,7 +46,7 @@ def load(
     """Build one component on the CPU, in eval mode, with its weights as `dtype`, and no gradients.
 
     known: weights that are in memory already, as `dtype`, by name: they are shared, the others are read. Every weight
-    lies in aligned memory of its own, whatever the file's layout. At no time is more than one weight in memory twice.
+    lies in aligned memory of its own, whatever the file's layout. Never is more in memory twice than pieces of weights.
 
     Raises MissingError naming the file, and the weight, that is lacking, damaged, or of the wrong shape.
     """
@@ -62,7 +68,10 @@ def filled(
     # Names that are not wanted are left over from older versions (position_ids), or from training.
     for name in wanted:
         _check_weight(name, found[name], wanted[name])
-    state = {name: known[name] if name in known else read_weight(*found[name], dtype) for name in wanted}
+    unknown = [name for name in wanted if name not in known]
+    with ThreadPoolExecutor(READERS) as readers:
+        read = readers.map(lambda name: read_weight(*found[name], dtype), unknown)
+        state = {**{name: known[name] for name in wanted if name in known}, **dict(zip(unknown, read, strict=True))}
     module.load_state_dict(state, assign=True)
     _compute_buffers(module)
     return module.requires_grad_(False).eval()
@@ -128,19 +137,26 @@ def read_weight(path: Path, entry: Entry, dtype: torch.dtype) -> torch.Tensor:
     """Read one weight. Not mapped: mapped tensors are unaligned, and convolutions then round otherwise."""
     if entry.dtype not in DTYPES:
         raise MissingError(f'"{path.parent.name}/{path.name}" has weights as {entry.dtype}, which is not supported')
-    raw = torch.empty(entry.size, dtype=torch.uint8)
+    stored = DTYPES[entry.dtype]
+    flat = torch.empty(entry.size // stored.itemsize, dtype=dtype if stored.is_floating_point else stored)
     with path.open("rb", buffering=0) as file:
         file.seek(entry.start)
-        view, read = memoryview(raw.numpy()), 0
-        while read < entry.size:
-            got = file.readinto(view[read:])
-            if not got:
-                raise MissingError(f'"{path.parent.name}/{path.name}" became shorter while it was read')
-            read += got
+        for part in flat.split(PIECE):
+            as_stored = part if part.dtype == stored else torch.empty_like(part, dtype=stored)
+            _read_into(as_stored, file, path)
+            part.copy_(as_stored)
     order = entry.order or tuple(range(len(entry.shape)))
-    lying = raw.view(DTYPES[entry.dtype]).reshape([entry.shape[axis] for axis in order])
-    weight = lying.permute([order.index(axis) for axis in range(len(order))]).contiguous()
-    return weight.to(dtype) if weight.is_floating_point() else weight
+    lying = flat.reshape([entry.shape[axis] for axis in order])
+    return lying.permute([order.index(axis) for axis in range(len(order))]).contiguous()
+
+
+def _read_into(numbers: torch.Tensor, file: RawIOBase, path: Path) -> None:
+    view, read = memoryview(numbers.view(torch.uint8).numpy()), 0
+    while read < len(view):
+        got = file.readinto(view[read:])
+        if not got:
+            raise MissingError(f'"{path.parent.name}/{path.name}" became shorter while it was read')
+        read += got
 
 
 def _compute_buffers(module: torch.nn.Module) -> None:

@@ -1,0 +1,28 @@
+"""Load all of a checkpoint as a run does: check it, then each network through residency.
+
+python -m benchmarks.load_graph FILE fp32|bf16|fp16
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+start = time.perf_counter()
+
+from graph.values import ModelHandle  # noqa: E402 - the libraries are loaded within the time
+from nodes.sd.files import ModelFile  # noqa: E402
+from nodes.sd.residency import weights  # noqa: E402
+
+path, precision = Path(sys.argv[1]), sys.argv[2]
+family = ModelFile.find(str(path), path.parent).family
+ctx: Any = SimpleNamespace(device="cpu", precision=precision, locate=lambda digest: path, warn=print)
+with ExitStack() as held:
+    for component in ("unet", "vae", "text_encoder"):
+        module = held.enter_context(weights.use(ModelHandle("", component, family), ctx))
+        sum(int(weight.view(-1)[::1024].isnan().sum()) for weight in module.parameters())  # every page of it
+    print(time.perf_counter() - start)
