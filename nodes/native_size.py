@@ -23,7 +23,7 @@ class NativeSize(Node, kind="native_size", version=1):
         from nodes.sd import families
         from nodes.sd.models import opened
 
-        family, described = families.named(model.family), opened(ctx.locate(model.digest))
+        family, described = families.named(model.family), opened(ctx.locate(model.digest), model.prediction)
         _, rows, columns = family.latent_shape(described, None, None)
         factor = family.factor(described)
         return Size(columns * factor, rows * factor)

@@ -31,7 +31,7 @@ def draw_noise(ctx: Context, model: Denoiser, seed: int, width: int | None, heig
     Raises StepError for a size that the model's latents cannot have; OutOfMemory for one that no device here can
     denoise and decode, in whatever precision.
     """
-    family, folder = families.named(model.family), opened(ctx.locate(model.digest))
+    family, folder = families.named(model.family), opened(ctx.locate(model.digest), model.prediction)
     shape = family.latent_shape(folder, width, height)
     refuse_size(shape, family.floors(folder), count, family.factor(folder))
     generators = [generator(ctx, (seed + index) % SEEDS) for index in range(count)]
