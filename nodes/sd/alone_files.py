@@ -13,6 +13,7 @@ from nodes.sd.folders import ModelFolder, weight_files
 from nodes.sd.models import opened
 from nodes.sd.search import find
 from nodes.sd.shelves import Kind
+from nodes.sd.single_file import SingleFile
 
 TINY = Path(__file__).parent / "tiny"
 LATENTS = {0.18215: "sd", 0.13025: "sdxl", 0.08333: "x4"}
@@ -54,9 +55,11 @@ class ComponentFile(FileRef):
         return opened(self.path).config(self.component)
 
     def members(self) -> tuple[tuple[str, Path], ...]:
-        """The config and the weights."""
+        """The config and the weights; of a checkpoint's VAE, the one too that its sidecar puts in its place."""
         if self.path.is_file():
-            return super().members()
+            model = opened(self.path)
+            other = model.other_vae if isinstance(model, SingleFile) and self.component == "vae" else None
+            return (*super().members(), ("vae", other)) if other else super().members()
         paths = [self.path / "config.json", *weight_files(self.path)]
         return tuple((path.name, path) for path in sorted(paths))
 

@@ -27,6 +27,8 @@ LARGEST_PICKLE = 16 << 20
 LONGEST_NAME = 500
 """In characters: all keys of the dicts down to a weight, joined by dots."""
 MOST_AXES = 8
+MOST_PARTS = 200_000
+"""Entries of all dicts together, each as often as it is met: a small file can name one large dict many times."""
 
 _DTYPES = {
     "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16",
@@ -203,13 +205,16 @@ def _is_dense(piece: _Piece, order: tuple[int, ...]) -> bool:
 
 def _pieces(tree: Any) -> Iterator[tuple[str, _Piece]]:
     """The tensors in a tree of dicts, by their names. A dict that is there twice is named once."""
-    pending, met = [("", _unwrapped(tree))], set()
+    pending, met, left = [("", _unwrapped(tree))], set(), MOST_PARTS
     while pending:
         name, node = pending.pop()
         if (piece := _tensor(node)) is not None:
             yield name, piece
         elif id(node) not in met and len(name) < LONGEST_NAME:
             met.add(id(node))
+            left -= _length(node)
+            if left < 0:
+                raise ValueError(f"its pickle names more than {MOST_PARTS} parts")
             pending += [(_joined(name, key), part) for key, part in reversed(_items(node).items())]
 
 
@@ -236,6 +241,15 @@ def _items(node: Any) -> dict[Any, Any]:
         given = {key: value for key, value in pairs if isinstance(key, str)}
     state = node.state if isinstance(node.state, dict) and not node.items else {}
     return {**given, **node.items, **state}
+
+
+def _length(node: Any) -> int:
+    """How much `_items` would go through."""
+    if not isinstance(node, Stub):
+        return len(node) if isinstance(node, dict) else 0
+    arguments = node.arguments if isinstance(node.arguments, tuple) else ()
+    parts = (node.items, node.state, *arguments[:1])
+    return sum(len(part) for part in parts if isinstance(part, (dict, list)))
 
 
 def _tensor(node: Any) -> _Piece | None:

@@ -366,3 +366,13 @@ def test_large_archives_are_read_too(tmp_path: Path) -> None:
     (tmp_path / "large.pt").write_bytes(content.getvalue())
 
     assert (2, 3) == read_entries(tmp_path / "large.pt")["w"].shape
+
+
+def test_one_dict_that_a_thousand_objects_share_is_no_bomb(tmp_path: Path) -> None:
+    def word(text: str) -> bytes:
+        return b"X" + struct.pack("<I", len(text)) + text.encode()
+
+    shared = b"}q\0(" + b"".join(word(f"k{n}") + b"N" for n in range(1000)) + b"u0"
+    objects = b"".join(word(f"o{n}") + b"cx\ny\n)Rh\0bs" for n in range(1000))
+
+    assert "names more than" in refused(zipped(tmp_path / "small.ckpt", b"\x80\x02" + shared + b"}" + objects + b"."))

@@ -26,6 +26,7 @@ from nodes.load_model import LoadModel
 from nodes.noise import Noise
 from nodes.sampler import Sampler
 from nodes.sd import families
+from nodes.sd.alone_files import VaeFile
 from nodes.sd.checkpoints import load
 from nodes.sd.files import ModelFile
 from nodes.sd.models import opened
@@ -239,6 +240,14 @@ def predicts(path: Path, prediction: str = "") -> str:
 def sd2(kinds: Kinds, tmp_path: Path) -> Path:
     shutil.copytree(kinds("sd2") / "tokenizer", tmp_path / "tokenizer")
     return Path(shutil.copy(kinds("sd2") / "model.safetensors", tmp_path / "model.safetensors"))
+
+
+def test_the_vae_of_a_checkpoint_is_another_where_the_sidecar_names_another(sd1: Path, tmp_path: Path) -> None:
+    before = VaeFile.find("model.safetensors", tmp_path).members()
+    save_file(single_files.vae_weights(single_files.autoencoder(1.0, 64)), tmp_path / "other.safetensors")
+    (tmp_path / "model.model.yaml").write_text("darkroom: 1\nvae: other.safetensors\n")
+
+    assert (*before, ("vae", tmp_path / "other.safetensors")) == VaeFile.find("model.safetensors", tmp_path).members()
 
 
 def test_stable_diffusion_1_predicts_the_noise(sd1: Path) -> None:
