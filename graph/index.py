@@ -10,17 +10,21 @@ from pathlib import Path
 from graph.failpoints import reached
 from graph.living import alone
 
-FORMAT = 1
+FORMAT = 2
 """Of the folder and of the index in it."""
 
 _SCHEMA = f"""
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
 BEGIN IMMEDIATE;
-CREATE TABLE results (key TEXT PRIMARY KEY, outputs BLOB, recipe BLOB, seconds REAL, made REAL, seal BLOB);
-CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER, used REAL, data BLOB);
+CREATE TABLE results (key TEXT PRIMARY KEY, outputs BLOB, recipe BLOB, seconds REAL, made REAL, memory INTEGER,
+    seal BLOB);
+CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER, used REAL, cost REAL, data BLOB);
 CREATE TABLE notes (space BLOB, name BLOB, value BLOB, made REAL, seal BLOB,
     PRIMARY KEY (space, name)) WITHOUT ROWID;
+CREATE TABLE pins (name BLOB, digest TEXT, PRIMARY KEY (name, digest)) WITHOUT ROWID;
+CREATE TABLE leases (key TEXT PRIMARY KEY, holder TEXT, beat REAL) WITHOUT ROWID;
+CREATE TABLE runs (number INTEGER PRIMARY KEY, workflow BLOB, made REAL, told BLOB, seal BLOB);
 PRAGMA user_version = {FORMAT};
 COMMIT;
 """

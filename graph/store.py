@@ -1,6 +1,6 @@
 """Results and blobs on disk: what is written when, and what is believed when it is read.
 
-    folder/v1/                     a format that is changed gets its own folder; nobody migrates a cache
+    folder/v2/                     a format that is changed gets its own folder; nobody migrates a cache
       index                        SQLite (WAL): results, small blobs, notes; one transaction a batch
       blobs/ab/abcd...             large blobs, one file each, named by the sha256 of their bytes
       writing/<process>-<digest>   a file being written
@@ -67,9 +67,9 @@ MARGIN = 600.0
 
 USED = "coalesce(CAST(used AS REAL), 0)"
 """When a blob was used, a number even if the row is damaged."""
-_RESULT = "key, outputs, recipe, seconds, made, seal"
-_PUT_BLOB = """INSERT INTO blobs VALUES (?, ?, ?, ?)
-ON CONFLICT (digest) DO UPDATE SET size = excluded.size, used = excluded.used, data = excluded.data"""
+_RESULT = "key, outputs, recipe, seconds, made, memory, seal"
+_PUT_BLOB = """INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET
+size = excluded.size, used = excluded.used, cost = excluded.cost, data = excluded.data"""
 _AT_A_TIME = 16 << 20
 """Bytes that one call writes."""
 _AT_ONCE = 500
@@ -92,6 +92,8 @@ class Result:
     """Wall time of the original work."""
     made: float
     """When, in seconds since 1970."""
+    memory: int = 0
+    """Bytes that the work needed at its peak, beyond what the process had before it; 0 where it was not measured."""
 
 
 class Store:
@@ -160,11 +162,11 @@ class Store:
         return found
 
     def _believed(self, row: tuple[Any, ...]) -> Result | None:
-        key, outputs, recipe, seconds, made, seal = row
-        if _seal(key, outputs, recipe, seconds, made) != seal:
+        key, outputs, recipe, seconds, made, memory, seal = row
+        if _seal(key, outputs, recipe, seconds, made, memory) != seal:
             self._forget("results", "key = ?", (key,))
             return None
-        return Result(key, tuple(outputs.decode().split()), _text(recipe), seconds, made)
+        return Result(key, tuple(outputs.decode().split()), _text(recipe), seconds, made, memory)
 
     def notes(self, space: str) -> dict[str, bytes]:
         """The undamaged notes of a space."""
@@ -262,6 +264,8 @@ class Store:
     def write(self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note]) -> None:
         """Keep a batch: all of it, or nothing that a reader would see."""
         large = [blob for blob in blobs if len(blob.data) > INLINE]
+        results = list(results)
+        costs = {digest: result.seconds for result in results for digest in result.outputs}
         for blob in large:
             self.put(blob)
         with self._lock, self.transaction() as index:
@@ -269,9 +273,9 @@ class Store:
             read, self.stale = self.stale, set()
             _mark_used(index, read, now)
             reached("index.results")
-            index.executemany("REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?)", map(_result_row, results))
+            index.executemany("REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", map(_result_row, results))
             reached("index.blobs")
-            index.executemany(_PUT_BLOB, (_blob_row(blob, now) for blob in blobs))
+            index.executemany(_PUT_BLOB, (_blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in blobs))
             reached("index.notes")
             noted = (_note_row(note, now) for note in notes)
             index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
@@ -340,12 +344,12 @@ def _mark_used(index: sqlite3.Connection, digests: Iterable[str], now: float) ->
 
 def _result_row(result: Result) -> tuple[object, ...]:
     outputs, recipe = " ".join(result.outputs).encode(), _bytes(result.recipe)
-    row = (result.key, outputs, recipe, float(result.seconds), float(result.made))
+    row = (result.key, outputs, recipe, float(result.seconds), float(result.made), result.memory)
     return (*row, _seal(*row))
 
 
-def _blob_row(blob: Blob, now: float) -> tuple[object, ...]:
-    return blob.digest, len(blob.data), now, blob.data if len(blob.data) <= INLINE else None
+def _blob_row(blob: Blob, now: float, cost: float) -> tuple[object, ...]:
+    return blob.digest, len(blob.data), now, cost, blob.data if len(blob.data) <= INLINE else None
 
 
 def _note_row(note: Note, now: float) -> tuple[object, ...]:

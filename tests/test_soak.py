@@ -46,5 +46,5 @@ def test_two_hundred_kills_at_random_times_change_no_pixel_and_leave_no_litter(t
         assert finished(tmp_path / "undisturbed", seed) == finished(tmp_path / "killed", seed)
 
     assert SEEDS == len(list((tmp_path / "killed" / "out").iterdir()))
-    assert [] == list((tmp_path / "killed" / "cache" / "v1" / "writing").iterdir())
+    assert [] == list((tmp_path / "killed" / "cache" / "v2" / "writing").iterdir())
     assert 0 == verify(tmp_path / "killed" / "cache", print).damaged

@@ -77,7 +77,7 @@ def is_sound(folder: Path, undisturbed: Path) -> None:
     assert result.ok
     assert expected.outputs == result.outputs
     assert pixels(undisturbed) == pixels(folder)
-    assert [] == list((folder / "cache" / "v1" / "writing").iterdir())
+    assert [] == list((folder / "cache" / "v2" / "writing").iterdir())
     assert 0 == verify(folder / "cache", print).damaged
     assert {"hit"} == set(Lab(folder).run(WORKFLOW).actions.values())
 

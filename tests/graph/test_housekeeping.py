@@ -46,7 +46,7 @@ def told(action: str, folder: Path, asked: argparse.Namespace | None = None) -> 
 
 
 def large_file(folder: Path) -> Path:
-    return next(path for path in folder.glob("v1/blobs/*/*"))
+    return next(path for path in folder.glob("v2/blobs/*/*"))
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -58,7 +58,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 def age(folder: Path, seconds: float) -> None:
     """Make everything in a cache older."""
-    index = sqlite3.connect(folder / "v1" / "index")
+    index = sqlite3.connect(folder / "v2" / "index")
     with index:
         index.execute("UPDATE blobs SET used = used - ?", (seconds,))
     index.close()

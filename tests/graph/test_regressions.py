@@ -130,7 +130,7 @@ class Meanwhile(Heard):
 def lose_all_blobs(lab: Lab) -> None:
     for path in lab.cache_folder.rglob("blobs/*/*"):
         path.unlink()
-    with contextlib.closing(sqlite3.connect(lab.cache_folder / "v1" / "index")) as index:
+    with contextlib.closing(sqlite3.connect(lab.cache_folder / "v2" / "index")) as index:
         index.execute("DELETE FROM blobs")
         index.commit()
 

@@ -212,18 +212,18 @@ def _without_tables(path: Path) -> None:
 def test_an_index_that_cannot_be_read_is_moved_aside(opened: Opened, harm: Callable[[Path], None]) -> None:
     kept = opened.put(LARGE)
     opened.store.close()
-    harm(opened.folder / "v1" / "index")
+    harm(opened.folder / "v2" / "index")
     opened.store = Store(opened.folder, opened.warnings.append)
 
     assert opened.store.result(result(kept).key) is None
     assert 1 == len(opened.warnings)
-    assert (opened.folder / "v1" / "index.broken").exists()
+    assert (opened.folder / "v2" / "index.broken").exists()
 
 
 def test_after_a_lost_index_the_files_are_found_again(opened: Opened) -> None:
     kept = opened.put(LARGE)
     opened.store.close()
-    for path in (opened.folder / "v1").glob("index*"):
+    for path in (opened.folder / "v2").glob("index*"):
         path.unlink()
     opened.store = Store(opened.folder, opened.warnings.append)
     before = opened.store.path(kept.digest).stat().st_ino
@@ -235,10 +235,10 @@ def test_after_a_lost_index_the_files_are_found_again(opened: Opened) -> None:
 
 def test_a_leftover_log_does_not_fill_a_new_index(opened: Opened) -> None:
     key = result(opened.put(SMALL)).key
-    log = (opened.folder / "v1" / "index-wal").read_bytes()
+    log = (opened.folder / "v2" / "index-wal").read_bytes()
     opened.store.close()
-    (opened.folder / "v1" / "index").unlink()
-    (opened.folder / "v1" / "index-wal").write_bytes(log)
+    (opened.folder / "v2" / "index").unlink()
+    (opened.folder / "v2" / "index-wal").write_bytes(log)
     opened.store = Store(opened.folder, opened.warnings.append)
 
     assert opened.store.result(key) is None
@@ -247,7 +247,7 @@ def test_a_leftover_log_does_not_fill_a_new_index(opened: Opened) -> None:
 
 
 def test_litter_of_a_dead_process_is_removed_when_opening(opened: Opened) -> None:
-    litter = opened.folder / "v1" / "writing" / "123-abcdef01-1-000000000000"
+    litter = opened.folder / "v2" / "writing" / "123-abcdef01-1-000000000000"
     litter.write_bytes(b"half")
     opened.again()
 
@@ -255,14 +255,14 @@ def test_litter_of_a_dead_process_is_removed_when_opening(opened: Opened) -> Non
 
 
 def test_what_a_living_process_writes_is_not_litter(opened: Opened) -> None:
-    part = opened.folder / "v1" / "writing" / f"{opened.store.name}-1-000000000000"
+    part = opened.folder / "v2" / "writing" / f"{opened.store.name}-1-000000000000"
     part.write_bytes(b"half")
     with closing(Store(opened.folder, opened.warnings.append)):
         assert part.exists()
 
 
 def test_the_living_are_known_by_their_lock(opened: Opened) -> None:
-    (opened.folder / "v1" / "living" / f"{os.getpid()}-00000000").touch()
+    (opened.folder / "v2" / "living" / f"{os.getpid()}-00000000").touch()
 
     assert {opened.store.name} == opened.store.living().keys()
 

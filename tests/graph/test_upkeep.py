@@ -133,7 +133,7 @@ def test_gc_keeps_what_was_used_lately(tmp_path: Path) -> None:
 def test_gc_keeps_what_a_living_process_touched(tmp_path: Path) -> None:
     fill(tmp_path, LARGE, OTHER)
     with living(tmp_path, f"store.touch(['{LARGE.digest}'])"):
-        os.utime(next((tmp_path / "v1" / "living").iterdir()), (LONG_AGO, LONG_AGO))  # it began long ago
+        os.utime(next((tmp_path / "v2" / "living").iterdir()), (LONG_AGO, LONG_AGO))  # it began long ago
         with closing(Store(tmp_path, quiet)) as store, store.transaction() as index:
             index.execute("UPDATE blobs SET used = ?", (LONG_AGO + MARGIN,))
         assert 0 == gc(tmp_path, quiet, most_bytes=0).blobs
@@ -142,13 +142,13 @@ def test_gc_keeps_what_a_living_process_touched(tmp_path: Path) -> None:
 def test_gc_takes_what_a_dead_process_held(tmp_path: Path) -> None:
     fill(tmp_path, LARGE)
     with living(tmp_path, "") as process:
-        os.utime(next((tmp_path / "v1" / "living").iterdir()), (LONG_AGO - 1, LONG_AGO - 1))
+        os.utime(next((tmp_path / "v2" / "living").iterdir()), (LONG_AGO - 1, LONG_AGO - 1))
         assert 0 == gc(tmp_path, quiet, most_bytes=0).blobs
         process.kill()
         process.wait()
 
         assert 1 == gc(tmp_path, quiet, most_bytes=0).blobs
-    assert [] == list((tmp_path / "v1" / "living").iterdir())
+    assert [] == list((tmp_path / "v2" / "living").iterdir())
 
 
 def test_gc_removes_old_files_that_no_row_names(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_clear_leaves_nothing(tmp_path: Path) -> None:
 
     assert (2, 2) == (clear(tmp_path, quiet).results, 2)
     assert (0, 0) == (size(tmp_path, quiet).results, size(tmp_path, quiet).blobs)
-    assert [] == [path for path in (tmp_path / "v1" / "blobs").rglob("*") if path.is_file()]
+    assert [] == [path for path in (tmp_path / "v2" / "blobs").rglob("*") if path.is_file()]
 
 
 def test_clear_refuses_while_another_process_lives(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_folder_without_a_cache_is_named(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
-    (tmp_path / "v1").mkdir()
-    (tmp_path / "v1" / "blobs").touch()
+    (tmp_path / "v2").mkdir()
+    (tmp_path / "v2" / "blobs").touch()
     with pytest.raises(MissingError, match="cannot be used"):
         size(tmp_path, quiet)
