@@ -75,11 +75,11 @@ def run(request: argparse.Namespace) -> int:
     """Run a workflow, or the workflow inside a picture."""
     from graph.console import choose_sink
     from graph.context import stoppable
+    from graph.requests import is_picture, refuse_sweep
     from graph.streams import output
 
-    _refuse_sweep(request)
-    picture = _is_picture(request.file)
-    workflow, note = _from_picture(request) if picture else (_load(request), None)
+    refuse_sweep(request)
+    workflow, note = _from_picture(request) if is_picture(request.file) else (_load(request), None)
     with output(programs=request.json) as stream, stoppable() as stop:
         return _run(request, workflow, note, choose_sink(json=request.json, quiet=request.quiet, stream=stream), stop)
 
@@ -133,9 +133,10 @@ def _counted(count: int, noun: str) -> str:
 def plan(request: argparse.Namespace) -> int:
     """Show what a run would do, and why; run nothing."""
     from graph.errors import UsageError
+    from graph.requests import refuse_sweep
     from graph.views import defaults_table, plan_json, plan_table
 
-    _refuse_sweep(request)
+    refuse_sweep(request)
     if request.defaults and request.json:
         raise UsageError("--defaults is a table for people, and --json prints none", hint="Leave one of them out.")
     with _session(request) as session:
@@ -278,29 +279,9 @@ def doctor(request: argparse.Namespace) -> int:
 
 
 def _load(request: argparse.Namespace) -> Workflow:
-    from graph.rerun import workflow_of
-    from graph.workflow import load, set_params
+    from graph.requests import workflow
 
-    workflow = workflow_of(Path(request.file))[0] if _is_picture(request.file) else load(request.file)
-    return _drawn(set_params(workflow, _settings(request), Path.cwd()), request)
-
-
-def _drawn(workflow: Workflow, request: argparse.Namespace) -> Workflow:
-    """Tell the numbers that were drawn, so that they can be asked for again."""
-    for name, text in _settings(request).items():
-        if text == "random" and workflow.params[name].type == "integer":
-            _say(f"{name} is {workflow.params[name].value.value}")
-    return workflow
-
-
-def _settings(request: argparse.Namespace) -> dict[str, str]:
-    from graph.errors import UsageError
-
-    pairs = [setting.partition("=") for setting in request.set]
-    for name, sign, _ in pairs:
-        if not sign:
-            raise UsageError(f'--set takes name=value, not "{name}"', hint="For example --set seed=7")
-    return {name: value for name, _, value in pairs}
+    return workflow(request, _say)
 
 
 @contextmanager
@@ -323,36 +304,15 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
 
 
 def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
-    from graph.rerun import compare, workflow_of
-    from graph.workflow import set_params
+    from graph.requests import picture_workflow
+    from graph.rerun import compare
 
-    workflow, origin = workflow_of(Path(request.file))
-    changed = _drawn(set_params(workflow, _settings(request), Path.cwd()), request)
+    workflow, origin = picture_workflow(request, _say)
 
     def note(saved: Sequence[SavedOutput], computed: bool) -> None:
         _say(compare(Path(request.file), origin, saved, changed=bool(request.set), computed=computed))
 
-    return changed, note
-
-
-def _is_picture(name: str) -> bool:
-    """Whether a file may be a picture that a run has left its workflow in."""
-    from graph.signatures import STARTS
-
-    try:
-        if name == "-" or not Path(name).is_file():
-            return False
-        with open(name, "rb") as file:
-            return file.read(8).startswith(STARTS)
-    except (OSError, ValueError):
-        return False
-
-
-def _refuse_sweep(request: argparse.Namespace) -> None:
-    from graph.errors import UsageError
-
-    if request.sweep:
-        raise UsageError("--sweep is not in this version yet", hint="Run the workflow once for each value, with --set.")
+    return workflow, note
 
 
 def _warn(graph: Graph) -> None:

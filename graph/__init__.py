@@ -13,13 +13,15 @@ FLOORS = (
     ("wanted", "living", "traits", "inherited"),
     ("wiring",),
     ("index",),
-    ("store", "memory"),
-    ("cache", "placement"),
+    ("store",),
+    ("memory", "placement"),
+    ("cache",),
     ("upkeep", "ready", "provenance"),
     ("explain", "rerun", "findings"),
     ("plan",),
     ("context", "deliver", "failures", "made"),
+    ("loaded",),
     ("execute",),
-    ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words"),
+    ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words", "requests"),
 )
 """Low to high. A file imports only from lower floors, not from its own; tests/test_floors.py holds it."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from graph.index import is_broken, is_busy
+from graph.memory import Memory
 from graph.store import INLINE, Note, Result, Store
 from graph.values import Blob, SavedFile, decode, encode
 
@@ -23,7 +24,6 @@ __all__ = ["Cache", "Disk", "Memory", "Result", "Warn", "default_folder", "open_
 
 Warn = Callable[[str], None]
 T = TypeVar("T")
-_GIB = 1 << 30
 _WAIT = 0.05
 """Seconds of work that a kill may lose: a batch is committed at the latest so long after its first result."""
 _BATCH = 256
@@ -80,76 +80,6 @@ class Cache(Protocol):
 
     def close(self) -> None:
         """Flush and let go of everything. May be called twice."""
-
-
-class Memory:
-    """A cache that ends with the process: for `--cache none`, and where the disk fails.
-
-    Past `most_bytes` of blobs the ones used longest ago are dropped.
-    """
-
-    def __init__(self, most_bytes: int = _GIB) -> None:
-        self._most_bytes = most_bytes
-        self._bytes = 0
-        self._lock = threading.RLock()
-        self._results: dict[str, Result] = {}
-        self._blobs: dict[str, bytes] = {}
-        self._latest: dict[str, dict[str, str]] = {}
-        self._saved: dict[str, SavedFile] = {}
-        self._files: dict[str, str] = {}
-
-    def result(self, key: str) -> Result | None:
-        return self._results.get(key)
-
-    def results(self, keys: Iterable[str]) -> dict[str, Result]:
-        return {key: found for key in keys if (found := self._results.get(key))}
-
-    def blob(self, digest: str) -> bytes | None:
-        with self._lock:
-            found = self._blobs.pop(digest, None)
-            if found is not None:
-                self._blobs[digest] = found  # now the one used last
-            return found
-
-    def holds(self, digest: str) -> bool:
-        return digest in self._blobs
-
-    def touch(self, digests: Iterable[str]) -> frozenset[str]:
-        return frozenset(digest for digest in digests if self.blob(digest) is not None)
-
-    def remember(self, result: Result, blobs: Sequence[Blob]) -> None:
-        with self._lock:
-            self._results[result.key] = result
-            for blob in blobs:
-                self._bytes += len(blob.data) - len(self._blobs.pop(blob.digest, b""))
-                self._blobs[blob.digest] = blob.data
-            while self._bytes > self._most_bytes and len(self._blobs) > len(blobs):
-                self._bytes -= len(self._blobs.pop(next(iter(self._blobs))))
-
-    def latest(self, workflow: str) -> dict[str, str]:
-        return dict(self._latest.get(workflow, {}))
-
-    def note_latest(self, workflow: str, keys: Mapping[str, str]) -> None:
-        with self._lock:
-            self._latest.setdefault(workflow, {}).update(keys)
-
-    def saved(self, key: str) -> SavedFile | None:
-        return self._saved.get(key)
-
-    def note_saved(self, key: str, file: SavedFile) -> None:
-        self._saved[key] = file
-
-    def file_digest(self, stat_key: str) -> str | None:
-        return self._files.get(stat_key)
-
-    def note_file_digest(self, stat_key: str, digest: str) -> None:
-        self._files[stat_key] = digest
-
-    def flush(self) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing: what is in memory stays readable."""
 
 
 class Disk:

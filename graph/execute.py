@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +34,15 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.made import encoded, handles, holds_file, is_known
+from graph.loaded import Loaded
+from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
-from graph.values import Blob, ModelHandle, encode
+from graph.values import Blob, ModelHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def execute(
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
-    run = _Run(plan, cache, sink, world, stop or Stop(), release)
+    run = _Run(plan, cache, sink, world, stop or Stop(), Loaded(release))
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
@@ -92,8 +92,7 @@ def execute(
         stopped = error
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
-    for handle in chain.from_iterable(run.used.values()):
-        release(handle)
+    run.loaded.let_go_of_all()
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
     for name, failure in delivery.failures:
@@ -126,15 +125,13 @@ class _Run:
     sink: Sink
     world: World
     stop: Stop
-    release: Callable[[ModelHandle], None]
+    loaded: Loaded
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
     held: dict[Value, Blob] = field(default_factory=dict)
     """The values of steps that ran, each until the last step that takes it is settled."""
     fetched: dict[str, bytes] = field(default_factory=dict)
     """By digest: what was read from the cache for the step at hand."""
-    used: dict[str, tuple[ModelHandle, ...]] = field(default_factory=dict)
-    """By digest: the handles in a value that a step was run with, whose weights may be in memory."""
     over: set[Value] = field(default_factory=set)
     """Values whose last taker is settled: those that are made again are let go of at once."""
     again: list[Value] = field(default_factory=list)
@@ -240,7 +237,7 @@ class _Run:
     def _compute(self, step: Step, ready: Ready) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
         arguments = {name: value_of(source, self.outcomes, self.read) for name, source in step.inputs.items()}
-        self._note_handles(step, arguments)
+        self.loaded.note(arguments)
         self._note_files(ready)
         context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
         start = time.perf_counter()
@@ -359,34 +356,13 @@ class _Run:
 
     def _drop(self, value: Value) -> None:
         self.held.pop(value, None)
-        digest = self._digest(value)
-        if digest in self.used:
-            still_open = {self._digest(other) for other in self._open_handles()}
-            needed = {handle for other in still_open for handle in self.used.get(other, ())}
-            for handle in set(() if digest in still_open else self.used.pop(digest)) - needed:
-                self.release(handle)
-
-    def _open_handles(self) -> Iterator[Value]:
-        """The handles that a step to come may take; two steps may have loaded one model."""
-        for name, outcome in self.outcomes.items():
-            count = len(outcome.digests) if isinstance(outcome, Done) else 0
-            yield from {(name, at) for at in range(count)} - self.over
-
-    def _digest(self, value: Value) -> str:
-        outcome = self.outcomes.get(value[0])
-        return outcome.digests[value[1]] if isinstance(outcome, Done) else ""
+        self.loaded.let_go(value, self.outcomes, self.over)
 
     def _note_files(self, ready: Ready) -> None:
         for name in file_parameters(type(ready.node)):
             file = getattr(ready.node, name)
             if file is not None:
                 self.files[digest_of(file, self.world.files)] = file.path
-
-    def _note_handles(self, step: Step, arguments: Mapping[str, object]) -> None:
-        for argument in arguments.values():
-            for value in argument if isinstance(argument, list) else (argument,):
-                if found := tuple(handles(value)):
-                    self.used[encode(value).digest] = found
 
 
 class _Gone(StepError):

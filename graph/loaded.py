@@ -1,0 +1,57 @@
+"""Which weights a run may have in memory, and when nothing takes them any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+
+from graph.made import handles
+from graph.plan import Value
+from graph.ready import Done, Outcome
+from graph.values import ModelHandle, encode
+
+
+@dataclass
+class Loaded:
+    """The model handles that steps were run with, by the digest of the value that held them."""
+
+    release: Callable[[ModelHandle], None]
+    """Called with a handle when no step takes it any more."""
+    used: dict[str, tuple[ModelHandle, ...]] = field(default_factory=dict)
+
+    def note(self, arguments: Mapping[str, object]) -> None:
+        """A step is about to be run with these: their weights may come into memory."""
+        for argument in arguments.values():
+            for value in argument if isinstance(argument, list) else (argument,):
+                if found := tuple(handles(value)):
+                    self.used[encode(value).digest] = found
+
+    def let_go(self, value: Value, outcomes: Mapping[str, Outcome], over: Collection[Value]) -> None:
+        """The last taker of a value is settled: release the weights that nothing else may take.
+
+        over: all the values of which that is so.
+        """
+        digest = _digest(value, outcomes)
+        if digest in self.used:
+            still_open = {_digest(other, outcomes) for other in _open(outcomes, over)}
+            needed = {handle for other in still_open for handle in self.used.get(other, ())}
+            for handle in set(() if digest in still_open else self.used.pop(digest)) - needed:
+                self.release(handle)
+
+    def let_go_of_all(self) -> None:
+        """The run is over."""
+        for handle in chain.from_iterable(self.used.values()):
+            self.release(handle)
+
+
+def _open(outcomes: Mapping[str, Outcome], over: Collection[Value]) -> Iterator[Value]:
+    """The values that a step to come may take; two steps may have loaded one model."""
+    for name, outcome in outcomes.items():
+        count = len(outcome.digests) if isinstance(outcome, Done) else 0
+        yield from (value for at in range(count) if (value := (name, at)) not in over)
+
+
+def _digest(value: Value, outcomes: Mapping[str, Outcome]) -> str:
+    outcome = outcomes.get(value[0])
+    return outcome.digests[value[1]] if isinstance(outcome, Done) else ""
