@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from darkroom import Session
     from graph.console import Display
-    from graph.context import Stop
     from graph.events import SavedOutput
     from graph.steps import Graph
     from graph.workflow import Workflow
@@ -74,26 +73,36 @@ def _last_words(error: Exception) -> str:
 def run(request: argparse.Namespace) -> int:
     """Run a workflow, or the workflow inside a picture."""
     from graph.console import choose_sink
-    from graph.context import stoppable
-    from graph.requests import is_picture, refuse_sweep
     from graph.streams import output
+    from graph.trail import follow
 
-    refuse_sweep(request)
-    workflow, note = _from_picture(request) if is_picture(request.file) else (_load(request), None)
-    with output(programs=request.json) as stream, stoppable() as stop:
-        return _run(request, workflow, note, choose_sink(json=request.json, quiet=request.quiet, stream=stream), stop)
-
-
-def _run(request: argparse.Namespace, workflow: Workflow, note: Note | None, display: Display, stop: Stop) -> int:
-    from graph.errors import MissingError
-
-    with _session(request, display) as session:
-        graph = session.check(workflow, request.only)
-        _warn(graph)
+    with output(programs=request.json) as stream:
+        display = choose_sink(json=request.json, quiet=request.quiet, stream=stream)
         try:
-            results = session.run(session.plan(graph, request.force), stop=stop)
+            return 0 if follow(request, display, _warned) else _run(request, display)
         finally:
             display.close()
+
+
+def _run(request: argparse.Namespace, display: Display) -> int:
+    from graph.context import stoppable
+    from graph.errors import MissingError
+    from graph.laying import lay
+    from graph.requests import is_picture, refuse_sweep
+    from graph.witness import Seen, watching
+
+    refuse_sweep(request)
+    seen = Seen()
+    with watching(seen):
+        workflow, note = _from_picture(request) if is_picture(request.file) else (_load(request), None)
+    with stoppable() as stop, _session(request, display) as session:
+        with watching(seen):
+            graph = session.check(workflow, request.only)
+            _warn(graph)
+            planned = session.plan(graph, request.force)
+        results = session.run(planned, stop=stop)
+        lay(request, graph, results, session.cache, seen, [str(warning) for warning in graph.warnings])
+    display.close()
     if note:
         note(results.saved, "run" in results.actions.values())
     missing = [isinstance(failure.error, MissingError) for failure in results.failures]
@@ -317,7 +326,11 @@ def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
 
 def _warn(graph: Graph) -> None:
     for warning in graph.warnings:
-        _say(f"warning: {warning}")
+        _warned(str(warning))
+
+
+def _warned(warning: str) -> None:
+    _say(f"warning: {warning}")
 
 
 def _say(text: str) -> None:

@@ -1,7 +1,7 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
-    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints"),
+    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints", "standing", "witness"),
     ("values", "filerefs", "syntax", "report", "metadata"),
     ("outputs", "document", "node", "files", "credentials"),
     ("references", "fields", "registry", "sources", "keys"),
@@ -16,12 +16,13 @@ FLOORS = (
     ("store",),
     ("memory", "placement"),
     ("cache",),
-    ("upkeep", "ready", "provenance"),
+    ("upkeep", "ready", "provenance", "trail"),
     ("explain", "rerun", "findings"),
     ("plan",),
     ("context", "deliver", "failures", "made"),
     ("loaded",),
     ("execute",),
+    ("laying",),
     ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words", "requests"),
 )
 """Low to high. A file imports only from lower floors, not from its own; tests/test_floors.py holds it."""

@@ -13,12 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from graph.index import is_broken, is_busy
 from graph.memory import Memory
 from graph.store import INLINE, Note, Result, Store
-from graph.values import Blob, SavedFile, decode, encode
+
+if TYPE_CHECKING:  # see graph/store.py
+    from graph.values import Blob, SavedFile
 
 __all__ = ["Cache", "Disk", "Memory", "Result", "Warn", "default_folder", "open_cache"]
 
@@ -74,6 +76,21 @@ class Cache(Protocol):
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         """Set the sha256 of a file that looks like this."""
+
+    def gives(self, outputs: Mapping[str, Sequence[str]]) -> bool:
+        """Whether each of these keys is known to have given just these digests."""
+
+    def trail(self, name: str) -> bytes | None:
+        """The trail of this name, which a run laid (graph/laying.py)."""
+
+    def note_trail(self, name: str, trail: bytes) -> None:
+        """Set the trail of this name."""
+
+    def led(self, workflow: str) -> str:
+        """The trail that led to the latest keys of a workflow; "" where none did, or one was noted since."""
+
+    def note_led(self, workflow: str, trail: str) -> None:
+        """Say that the latest keys of a workflow are those of this trail."""
 
     def flush(self) -> None:
         """Return when everything remembered is in the index."""
@@ -169,15 +186,21 @@ class Disk:
             before = self.latest(workflow)
             changed = {node: key for node, key in keys.items() if before.get(node) != key}
             self._latest[workflow] |= changed
+            if changed:
+                self.note_led(workflow, "")
             for node, key in changed.items():
                 self._note(f"latest:{workflow}", node, key.encode())
 
     def saved(self, key: str) -> SavedFile | None:
+        from graph.values import SavedFile, decode
+
         found = self._noted("saved", key)
         value = decode(found) if found else None
         return value if isinstance(value, SavedFile) else None
 
     def note_saved(self, key: str, file: SavedFile) -> None:
+        from graph.values import encode
+
         self._note("saved", key, encode(file).data)
 
     def file_digest(self, stat_key: str) -> str | None:
@@ -186,6 +209,22 @@ class Disk:
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         self._note("file", stat_key, digest.encode())
+
+    def gives(self, outputs: Mapping[str, Sequence[str]]) -> bool:
+        found = self._read(lambda: self._store.outputs(outputs)) or {}
+        return all(found.get(key) == " ".join(digests) for key, digests in outputs.items())
+
+    def trail(self, name: str) -> bytes | None:
+        return self._noted("trail", name)
+
+    def note_trail(self, name: str, trail: bytes) -> None:
+        self._note("trail", name, trail)
+
+    def led(self, workflow: str) -> str:
+        return (self._noted("led", workflow) or b"").decode()
+
+    def note_led(self, workflow: str, trail: str) -> None:
+        self._note("led", workflow, trail.encode())
 
     def _noted(self, space: str, name: str) -> bytes | None:
         found = self._fresh.notes.get((space, name))
@@ -292,6 +331,8 @@ class _Batch(Memory):
 
     def write_to(self, store: Store) -> None:
         """Write all of it in one transaction."""
+        from graph.values import Blob
+
         with self._lock:  # reading a blob moves it
             blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
         store.write(self._results.values(), blobs, self._flat_notes())

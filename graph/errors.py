@@ -13,7 +13,6 @@ Our own mistakes are ordinary exceptions, and a traceback of them is wanted.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -118,6 +117,8 @@ class WorkflowError(DarkroomError):
 
 def suggest(word: str, candidates: Iterable[str]) -> str:
     """Offer the one name that is near, otherwise the list; nothing if there is nothing to offer."""
+    import difflib
+
     names = sorted(set(candidates))
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if near:

@@ -42,7 +42,7 @@ from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
-from graph.values import Blob, ModelHandle
+from graph.values import Blob, ModelHandle, SavedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,14 @@ class Results:
     """By the names of the outputs: the values themselves, where they were asked for."""
     failures: tuple[Failure, ...] = ()
     seconds: float = 0.0
+    finished: Mapping[str, NodeFinished] = field(default_factory=dict)
+    """What was told of each node last."""
+    digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of the outputs of each node that has some."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """By digest: the files and models that parameters named."""
+    files_saved: tuple[SavedFile, ...] = ()
+    """The files of the pictures that were saved or kept."""
 
 
 @over_many_objects
@@ -107,7 +115,18 @@ def execute(
 
 def _results(run: _Run, delivery: Delivery, seconds: float, *, stopped: bool) -> Results:
     failures = (*run.failures, *(Failure(name, error) for name, error in delivery.failures))
-    return Results(not failures and not stopped, run.actions, delivery.saved, delivery.values, failures, seconds)
+    return Results(
+        not failures and not stopped,
+        {name: event.action for name, event in run.finished.items()},
+        delivery.saved,
+        delivery.values,
+        failures,
+        seconds,
+        run.finished,
+        {name: outcome.digests for name, outcome in run.outcomes.items() if isinstance(outcome, Done)},
+        run.files,
+        delivery.files,
+    )
 
 
 def _finished(results: Results) -> RunFinished:
@@ -127,7 +146,7 @@ class _Run:
     stop: Stop
     loaded: Loaded
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    actions: dict[str, Action] = field(default_factory=dict)
+    finished: dict[str, NodeFinished] = field(default_factory=dict)
     held: dict[Value, Blob] = field(default_factory=dict)
     """The values of steps that ran, each until the last step that takes it is settled."""
     fetched: dict[str, bytes] = field(default_factory=dict)
@@ -221,13 +240,13 @@ class _Run:
     def _finish(
         self, step: Step, action: Action, seconds: float = 0.0, *, ready: Ready | None = None, why: str = ""
     ) -> None:
-        self.actions[step.name] = action
         device, key = "", ""
         if ready:
             self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
-        self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))
+        event = self.finished[step.name] = NodeFinished(step.name, step.kind, action, seconds, device, key, why)
+        self.sink.emit(event)
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
@@ -249,7 +268,7 @@ class _Run:
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
-        again = step.name in self.plan.forced or step.name in self.actions
+        again = step.name in self.plan.forced or step.name in self.finished
         digests = tuple(blob.digest for blob in blobs)
         self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
         self.outcomes[step.name] = Done(digests)

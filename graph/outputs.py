@@ -22,6 +22,7 @@ from typing import BinaryIO
 from graph.errors import StepError, suggest
 from graph.failpoints import reached
 from graph.metadata import Seal, exif, text_chunks
+from graph.standing import stands
 from graph.values import Picture, SavedFile
 
 LONGEST_TEXT = 100
@@ -95,13 +96,7 @@ def check_pattern(pattern: str, format: str = "") -> None:
 
 def still_there(file: SavedFile) -> bool:
     """Whether a written file is still there with its very bytes."""
-    try:
-        with open(file.path, "rb") as stream:
-            if os.fstat(stream.fileno()).st_size != file.size:
-                return False
-            return hashlib.file_digest(stream, "sha256").hexdigest() == file.digest
-    except (OSError, ValueError):
-        return False
+    return stands(file.path, file.digest, file.size)
 
 
 def _holds(path: Path, data: bytes) -> bool:

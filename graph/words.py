@@ -19,7 +19,8 @@ def parse(words: list[str], commands: Sequence[Command]) -> argparse.Namespace:
 
     Raises UsageError; leaves with SystemExit after --help and --version.
     """
-    return _parser(commands).parse_args(_with_command(words))
+    meant = _with_command(words)
+    return _parser(commands, meant[0]).parse_args(meant)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,18 +33,19 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=hint)
 
 
-def _parser(commands: Sequence[Command]) -> argparse.ArgumentParser:
+def _parser(commands: Sequence[Command], meant: str) -> argparse.ArgumentParser:
+    """meant: the command whose options will be read; those of others would cost time at every start."""
     parser = _Parser(
         prog="darkroom",
         description="Turn a YAML workflow into pictures; compute nothing twice.",
         epilog="`darkroom FILE` is short for `darkroom run FILE`. Begin with: darkroom run workflows/txt2img.yaml",
     )
-    parser.add_argument("--version", action="version", version=f"darkroom {_version()}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version, and leave")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
     for command in commands:
         help_ = (command.__doc__ or "").splitlines()[0]
         sub = subparsers.add_parser(command.__name__, help=help_, description=help_, epilog="--debug shows tracebacks.")
-        for options in OPTIONS[command.__name__]:
+        for options in OPTIONS[command.__name__] if command.__name__ == meant else ():
             options(sub)
         sub.set_defaults(command=command)
     return parser
@@ -157,10 +159,15 @@ def _with_command(words: list[str]) -> list[str]:
     raise UsageError(f'there is no command, and no file, "{first}"', hint=suggest(first, OPTIONS))
 
 
-def _version() -> str:
-    import importlib.metadata
+class _Version(argparse.Action):
+    """Looks for the version only where it is asked for: that takes as long as all the rest of a cached run."""
 
-    try:
-        return importlib.metadata.version("darkroom")
-    except importlib.metadata.PackageNotFoundError:
-        return "(from a checkout)"
+    def __call__(self, parser: argparse.ArgumentParser, *rest: object) -> NoReturn:
+        import importlib.metadata
+
+        try:
+            version = importlib.metadata.version("darkroom")
+        except importlib.metadata.PackageNotFoundError:
+            version = "(from a checkout)"
+        print(f"darkroom {version}")
+        parser.exit()

@@ -1,0 +1,188 @@
+"""The trail of a run: what it was made from and where it led, so that asking for the same again plans nothing.
+
+A run that is asked for in the same words, over the same files, with the same code, comes to the same keys. Its trail
+is kept under a name made of the words (the workflow's bytes, the params, the folders, the environment). In it stand
+
+    the code and every path that was looked at when the run was checked and planned, each with its state
+    every step, with its key and the digests that this key gave
+    every file that the run left, with its digest
+
+A trail is followed only where all of that is as it was: the states on disk, the digests that the cache has for the
+keys, the bytes of the files. Then a plan would be nothing but hits, and what happens is what `execute` does of such a
+plan. Anything else, and nothing has happened yet: the run is planned. Neither the language, nor the nodes, nor the
+types of values need be loaded for it, and this file must not load them: most of a cached run would be imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from graph.cache import Cache, default_folder, open_cache
+from graph.events import NodeFinished, RunFinished, RunStarted, SavedOutput, Sink, Warned
+from graph.index import FORMAT as CACHE_FORMAT
+from graph.signatures import STARTS
+from graph.standing import as_typed, stands
+from graph.witness import stamp
+
+FORMAT = 1
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENT = (
+    "DARKROOM_", "HF_", "XDG_", "CUDA_", "HIP_", "ROCR_", "ZE_", "PYTORCH_", "HOME", "USERPROFILE", "LOCALAPPDATA",
+)  # fmt: skip
+"""How the variables begin that may decide where things are found and where steps run."""
+DEVICES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dri", "/proc/driver/nvidia/version")
+"""What comes and goes with the devices of a machine."""
+
+NODE, KIND, ACTION, SECONDS, DEVICE, KEY, WHY, DIGESTS = range(8)
+"""What a step of a trail is: the fields of NodeFinished, and the digests of the outputs."""
+_LARGEST = 64 << 20
+"""Bytes of a workflow; larger ones are refused where they are read."""
+
+Trail = Mapping[str, Any]
+Say = Callable[[str], None]
+
+
+def follow(request: argparse.Namespace, sink: Sink, say: Say) -> bool:
+    """Do a run whose trail still holds, if this is one; otherwise do nothing. Gives which it was."""
+    start = time.perf_counter()
+    name, folder = name_of(request), _folder(request)
+    if not name or folder is None or not (folder / f"v{CACHE_FORMAT}" / "index").exists():
+        return False
+    cache = open_cache(folder, lambda message: sink.emit(Warned(message)))
+    try:
+        trail = _read(cache, name, request)
+        if trail is None:
+            return False
+        for warning in trail["warnings"]:
+            say(warning)
+        _repeat(trail, cache, sink, start)
+        _note_latest(trail, cache, name)
+        return True
+    finally:
+        cache.close()
+
+
+def name_of(request: argparse.Namespace) -> str:
+    """Name the trail of a run by the words that it is asked for in; "" for one that leaves none.
+
+    That is what is forced, drawn at random, read from standard input or from a picture, or not kept on disk.
+    """
+    drawn = any(setting.partition("=")[2] == "random" for setting in request.set)
+    if request.force or request.sweep or drawn or request.file == "-" or request.cache == "none":
+        return ""
+    workflow = _text_of(request.file)
+    if workflow is None:
+        return ""
+    words = {
+        "format": FORMAT,
+        "file": os.path.abspath(request.file),
+        "workflow": hashlib.sha256(workflow).hexdigest(),
+        "here": os.getcwd(),
+        "set": request.set,
+        "out": request.out,
+        "only": request.only,
+        "device": request.device,
+        "nodes": request.nodes,
+        "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(ENVIRONMENT)},
+        "python": sys.version,
+        "root": str(ROOT),
+    }
+    return hashlib.sha256(json.dumps(words, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def code(folders: list[str]) -> str:
+    """The state of all code that may decide a run: Darkroom's own, that in `folders`, and what is installed."""
+    own = [ROOT / "darkroom.py", ROOT / "runner.py", *_sources(ROOT / "graph"), *_sources(ROOT / "nodes")]
+    named = [path for folder in folders for path in _sources(Path(folder))]
+    states = [(str(path), stamp(str(path), True)) for path in (*own, *named, *sys.path)]
+    return hashlib.sha256(json.dumps(states).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+# Following
+
+
+def _read(cache: Cache, name: str, request: argparse.Namespace) -> Trail | None:
+    """The trail of this name, where it holds."""
+    data = cache.trail(name)
+    if data is None:
+        return None
+    trail: Trail = json.loads(data)
+    return trail if _holds(trail, cache, request.nodes) else None
+
+
+def _holds(trail: Trail, cache: Cache, folders: list[str]) -> bool:
+    listed = set(trail["listed"])
+    return (
+        trail["code"] == code(folders)
+        and all(stamp(path, path in listed) == state for path, state in trail["looked"].items())
+        and all(stands(*file) for file in trail["files"])
+        and cache.gives({step[KEY]: step[DIGESTS] for step in trail["steps"] if step[KEY]})
+    )
+
+
+def _repeat(trail: Trail, cache: Cache, sink: Sink, start: float) -> None:
+    """Tell what `execute` tells of a plan of nothing but hits, and do what it does."""
+    steps = trail["steps"]
+    sink.emit(RunStarted(trail["workflow"], len(steps), 1, tuple((step[NODE], step[KIND]) for step in steps)))
+    cache.touch(digest for step in steps for digest in step[DIGESTS])
+    for step in steps:
+        sink.emit(NodeFinished(*step[:DIGESTS]))
+    hits = sum(step[ACTION] == "hit" for step in steps)
+    outputs = tuple(_output(*output) for output in trail["outputs"])
+    seconds = time.perf_counter() - start
+    sink.emit(RunFinished(True, 0, hits, seconds, outputs, 0, len(steps) - hits))
+
+
+def _output(name: str, path: str, digest: str, value: Any, action: Any) -> SavedOutput:
+    return SavedOutput(name, as_typed(path) if path else "", digest, value, action)
+
+
+def _note_latest(trail: Trail, cache: Cache, name: str) -> None:
+    if cache.led(trail["workflow"]) != name:
+        cache.note_latest(trail["workflow"], {step[NODE]: step[KEY] for step in trail["steps"] if step[KEY]})
+        cache.note_led(trail["workflow"], name)
+
+
+# What it is made from
+
+
+def _folder(request: argparse.Namespace) -> Path | None:
+    try:
+        return Path(request.cache).expanduser() if request.cache else default_folder()
+    except RuntimeError:
+        return None
+
+
+def _text_of(file: str) -> bytes | None:
+    """A workflow's bytes; None of a picture, and of what cannot be read: the error is told where it is loaded."""
+    try:
+        if not os.path.isfile(file):
+            return None
+        with open(file, "rb") as stream:
+            data = stream.read(_LARGEST)
+    except (OSError, ValueError):
+        return None
+    return None if data.startswith(STARTS) else data
+
+
+def _sources(folder: Path) -> Iterator[str]:
+    """The Python files in a folder and the folders in it."""
+    pending = [str(folder)]
+    while pending:
+        try:
+            entries = sorted(os.scandir(pending.pop()), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir() and entry.name != "__pycache__":
+                pending.append(entry.path)
+            elif entry.name.endswith(".py"):
+                yield entry.path

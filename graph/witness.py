@@ -1,0 +1,82 @@
+"""What was looked at on disk: every path that was asked for, listed or opened while somebody watched.
+
+What a workflow comes to depends on more paths than its parameters name: a sidecar that is not there, the folders in
+which a model's name was looked for, the tokenizer beside a checkpoint. Whoever adds such a look cannot forget to
+tell of it, since nobody has to tell: the calls themselves are watched.
+
+Python's own looks for modules do not pass here; code counts by other means.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from stat import S_ISDIR
+from typing import Any
+
+_CALLS = ((os, "stat"), (os, "lstat"), (os, "scandir"), (os, "listdir"), (io, "open"), (builtins, "open"))
+"""All that os.path, pathlib and open come down to."""
+_LISTING = ("scandir", "listdir")
+_SETTLED = 2_000_000_000
+"""Nanoseconds after which a second change of a file is sure to have another time stamp, on every file system."""
+
+Stamp = list[int]
+"""What tells a state of a path from every other. Empty where nothing is there; of a folder whose entries nobody asked
+for, no more than that it is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Paths that were looked at, absolute."""
+
+    asked: set[str] = field(default_factory=set)
+    listed: set[str] = field(default_factory=set)
+    """Folders whose entries were asked for."""
+
+    def stamps(self) -> dict[str, Stamp]:
+        """The state of each path now."""
+        return {path: stamp(path, path in self.listed) for path in sorted(self.asked | self.listed)}
+
+
+@contextmanager
+def watching(seen: Seen) -> Iterator[None]:
+    """Add the paths that this process looks at while the body runs. Not for two threads at once."""
+    before = [(module, name, getattr(module, name)) for module, name in _CALLS]
+    try:
+        for module, name, call in before:
+            setattr(module, name, _noting(call, seen.listed if name in _LISTING else seen.asked))
+        yield
+    finally:
+        for module, name, call in before:
+            setattr(module, name, call)
+
+
+def _noting(call: Callable[..., Any], seen: set[str]) -> Callable[..., Any]:
+    @functools.wraps(call)
+    def noting(path: Any = ".", *arguments: Any, **options: Any) -> Any:
+        if isinstance(path, (str, os.PathLike)):
+            seen.add(os.path.abspath(os.fspath(path)))
+        return call(path, *arguments, **options)
+
+    return noting
+
+
+def stamp(path: str, with_entries: bool) -> Stamp:
+    """The state of a path; links are followed. with_entries: of a folder, that of its entries too."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return []
+    if S_ISDIR(found.st_mode) and not with_entries:
+        return [found.st_mode]
+    return [found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def are_settled(states: Iterable[Stamp], now: int) -> bool:
+    """Whether a change after these would show. now: nanoseconds since 1970."""
+    return all(now - max(state[4:]) > _SETTLED for state in states if state[4:])

@@ -1,0 +1,267 @@
+"""A run that is asked for again is not planned again, unless anything that decides it is another."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from PIL import Image
+
+import graph.witness
+import runner
+
+WORKFLOW = """\
+darkroom: 1
+params: {label: one, source: {type: path, default: a.png}, enlarge: true}
+nodes:
+  photo: {use: load_image, path: $source}
+  large: {use: upscale, image: $photo, factor: 2, when: $enlarge}
+  sheet: {use: grid, images: [$photo], labels: $label}
+  file:  {use: save_image, image: $sheet, path: sheet.png}
+  mine:  {use: mine}
+outputs: {sheet: $sheet, large: $large, file: $file, mine: $mine}
+"""
+NODE = '''\
+"""One node."""
+
+from darkroom import Context, Node
+
+
+class Mine(Node, kind="mine", version=1):
+    """Give a number."""
+
+    def run(self, ctx: Context) -> int:
+        return 1
+'''
+WORDS = ("sheet.yaml", "--nodes", "own")
+Capture = pytest.CaptureFixture[str]
+
+
+class Desk(NamedTuple):
+    """A folder with a workflow, a picture and a node."""
+
+    capsys: Capture
+    planned: list[object]
+    """One for each run that was not followed."""
+
+    def run(self, *words: str) -> list[dict[str, Any]]:
+        """The events of a run, without how long it took."""
+        assert 0 == runner.main(["run", *words, "--json"])
+        events = [json.loads(line) for line in self.capsys.readouterr().out.splitlines()]
+        events[-1]["seconds"] = 0
+        return events
+
+    def follows(self, *words: str) -> bool:
+        before = len(self.planned)
+        self.run(*words)
+        return before == len(self.planned)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Desk:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DARKROOM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(graph.witness, "_SETTLED", 0)
+    Path("own").mkdir()
+    Path("own/mine.py").write_text(NODE)
+    Path("sheet.yaml").write_text(WORKFLOW)
+    for name, colour in (("a.png", "red"), ("b.png", "blue")):
+        Image.new("RGB", (64, 48), colour).save(name)
+    planned: list[object] = []
+    plan = runner._run
+
+    def counted(*arguments: Any) -> int:
+        planned.append(arguments)
+        return plan(*arguments)
+
+    monkeypatch.setattr(runner, "_run", counted)
+    return Desk(capsys, planned)
+
+
+def test_the_second_run_follows_the_first(desk: Desk) -> None:
+    assert [False, True, True] == [desk.follows(*WORDS) for _ in range(3)]
+
+
+def test_a_run_that_is_followed_tells_what_a_planned_one_tells(desk: Desk) -> None:
+    desk.run(*WORDS)
+    shutil.rmtree("own/__pycache__", ignore_errors=True)
+    followed = desk.run(*WORDS)
+    os.utime("a.png")
+    planned = desk.run(*WORDS)
+
+    assert 2 == len(desk.planned)
+    assert planned == followed
+    assert {"hit"} == {event["action"] for event in followed if event["event"] == "node_finished"}
+
+
+def test_what_is_skipped_stays_skipped(desk: Desk) -> None:
+    desk.run(*WORDS, "--set", "enlarge=false")
+    followed = desk.run(*WORDS, "--set", "enlarge=false")
+
+    assert 1 == len(desk.planned)
+    assert ["skipped"] == [event["action"] for event in followed if event.get("node") == "large"]
+
+
+def test_each_wording_has_its_own_trail(desk: Desk) -> None:
+    two = ("--set", "label=two")
+    desk.run(*WORDS)
+    desk.run(*WORDS, *two)
+
+    assert desk.follows(*WORDS)
+    assert desk.follows(*WORDS, *two)
+    assert not desk.follows(*WORDS, "--out", "elsewhere")
+
+
+def _another_picture() -> None:
+    Image.new("RGB", (64, 48), "green").save("a.png")
+
+
+def _an_equal_picture() -> None:
+    shutil.copyfile("a.png", "c.png")
+    os.replace("c.png", "a.png")
+
+
+def _another_text() -> None:
+    Path("sheet.yaml").write_text(WORKFLOW.replace("label: one", "label: two"))
+
+
+def _another_node() -> None:
+    Path("own/mine.py").write_text(NODE.replace("return 1", "return 2 - 1"))
+
+
+def _one_more_node() -> None:
+    Path("own/more.py").write_text(NODE.replace("mine", "more").replace("Mine", "More"))
+
+
+def _lost_output() -> None:
+    next(Path("outputs").glob("*large*")).unlink()
+
+
+def _lost_file() -> None:
+    Path("outputs/sheet.png").unlink()
+
+
+def _altered_output() -> None:
+    path = next(Path("outputs").glob("*large*"))
+    data = path.read_bytes()
+    path.write_bytes(data[:-20] + bytes([data[-20] ^ 1]) + data[-19:])
+
+
+def _empty_cache() -> None:
+    shutil.rmtree("cache")
+
+
+def _another_result() -> None:
+    index = sqlite3.connect("cache/v2/index")
+    with index:
+        index.execute("UPDATE results SET outputs = CAST(replace(CAST(outputs AS TEXT), 'a', 'b') AS BLOB)")
+    index.close()
+
+
+def _lost_results() -> None:
+    index = sqlite3.connect("cache/v2/index")
+    with index:
+        index.execute("DELETE FROM results")
+    index.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _another_picture, _an_equal_picture, _another_text, _another_node, _one_more_node, _lost_output, _lost_file,
+        _altered_output, _empty_cache, _another_result, _lost_results,
+    ],
+)  # fmt: skip
+def test_whatever_decides_a_run_is_noticed(desk: Desk, change: Callable[[], None]) -> None:
+    desk.run(*WORDS)
+    assert desk.follows(*WORDS)
+    change()
+
+    assert not desk.follows(*WORDS)
+
+
+@pytest.mark.parametrize("name", ["DARKROOM_MODELS", "HF_HOME", "CUDA_VISIBLE_DEVICES", "HOME"])
+def test_another_environment_is_another_run(desk: Desk, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    desk.run(*WORDS)
+    monkeypatch.setenv(name, "/nowhere")
+
+    assert not desk.follows(*WORDS)
+
+
+@pytest.mark.parametrize("words", [("--force", "sheet"), ("--cache", "none"), ("--set", "label=random")])
+def test_what_may_end_otherwise_leaves_no_trail(desk: Desk, words: tuple[str, ...]) -> None:
+    Path("sheet.yaml").write_text(WORKFLOW.replace("label: one", "label: 1"))
+    desk.run(*WORDS, *words)
+
+    assert not desk.follows(*WORDS, *words)
+
+
+def test_a_node_that_is_not_cached_is_never_passed_over(desk: Desk) -> None:
+    Path("sheet.yaml").write_text(WORKFLOW.replace("use: mine", "use: mine, cache: false"))
+    desk.run(*WORDS)
+
+    assert not desk.follows(*WORDS)
+
+
+def test_a_run_that_failed_is_tried_again(desk: Desk) -> None:
+    Path("own/mine.py").write_text(NODE.replace("return 1", "return 1 // 0"))
+    for _ in range(2):
+        assert 1 == runner.main(["run", *WORDS, "--json"])
+
+    assert 2 == len(desk.planned)
+
+
+def test_a_file_that_was_changed_just_now_leaves_no_trail(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph.witness, "_SETTLED", 10**12)
+    desk.run(*WORDS)
+
+    assert not desk.follows(*WORDS)
+
+
+def test_what_stands_earlier_on_the_search_path_is_noticed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model is found by name in the second folder; then one of that name comes into the first."""
+    folders = [Path("first"), Path("second")]
+    monkeypatch.setenv("DARKROOM_MODELS", os.pathsep.join(map(str, folders)))
+    tiny = Path(runner.__file__).parent / "nodes" / "sd" / "tiny"
+    for folder in folders:
+        folder.mkdir()
+    shutil.copytree(tiny, folders[1] / "small")
+    Path("model.yaml").write_text(
+        "darkroom: 1\nnodes:\n  model: {use: load_model, path: small}\n"
+        "  noise: {use: noise, model: $model, width: 64, height: 64}\noutputs: {noise: $noise}\n"
+    )
+    desk.run("model.yaml")
+    assert desk.follows("model.yaml")
+    shutil.copytree(tiny, folders[0] / "small")
+
+    assert not desk.follows("model.yaml")
+
+
+def test_what_comes_to_lie_beside_a_model_is_noticed(desk: Desk) -> None:
+    shutil.copytree(Path(runner.__file__).parent / "nodes" / "sd" / "tiny", "small")
+    Path("model.yaml").write_text(
+        "darkroom: 1\nnodes:\n  model: {use: load_model, path: small}\n"
+        "  noise: {use: noise, model: $model, width: 64, height: 64}\noutputs: {noise: $noise}\n"
+    )
+    desk.run("model.yaml")
+    assert desk.follows("model.yaml")
+    Path("small/model.yaml").write_text("darkroom: 1\ndefaults: {noise: {seed: 9}}\n")
+
+    assert not desk.follows("model.yaml")
+
+
+def test_why_compares_with_the_run_that_was_followed_last(desk: Desk) -> None:
+    desk.run(*WORDS)
+    desk.run(*WORDS, "--set", "label=two")
+    desk.run(*WORDS)
+    assert 2 == len(desk.planned)
+    runner.main(["why", "sheet.yaml", "sheet", "--nodes", "own", "--set", "label=three", "--json"])
+    told = json.loads(desk.capsys.readouterr().out)
+
+    assert [("one", "three")] == [(change["before"], change["now"]) for change in told["changes"]]
