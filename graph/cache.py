@@ -28,7 +28,7 @@ Warn = Callable[[str], None]
 T = TypeVar("T")
 _WAIT = 0.05
 """Seconds of work that a kill may lose: a batch is committed at the latest so long after its first result."""
-_BATCH = 256
+_BATCH = 1024
 """Results after which a batch is committed in any case."""
 _KNOWN = 20_000
 """Results kept in memory."""
@@ -186,10 +186,11 @@ class Disk:
             before = self.latest(workflow)
             changed = {node: key for node, key in keys.items() if before.get(node) != key}
             self._latest[workflow] |= changed
-            if changed:
-                self.note_led(workflow, "")
-            for node, key in changed.items():
-                self._note(f"latest:{workflow}", node, key.encode())
+            if not changed:
+                return
+            self.note_led(workflow, "")
+            self._fresh.notes |= {(f"latest:{workflow}", node): key.encode() for node, key in changed.items()}
+            self._commit_soon()
 
     def saved(self, key: str) -> SavedFile | None:
         from graph.values import SavedFile, decode

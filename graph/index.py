@@ -13,6 +13,9 @@ from graph.living import alone
 FORMAT = 2
 """Of the folder and of the index in it."""
 
+_PAGES_KIB = 32 << 10
+"""Memory for pages of the index, used only as it grows: keys are random, so each insert touches another page."""
+
 _SCHEMA = f"""
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
@@ -95,6 +98,8 @@ def _connect(folder: Path) -> sqlite3.Connection:
 
 def _format(index: sqlite3.Connection) -> int:
     index.execute("PRAGMA synchronous = NORMAL")
+    index.execute(f"PRAGMA cache_size = -{_PAGES_KIB}")
+    index.execute("PRAGMA wal_autocheckpoint = 8000")  # pages: each checkpoint waits for the disk
     return int(index.execute("PRAGMA user_version").fetchone()[0])
 
 

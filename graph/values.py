@@ -296,8 +296,8 @@ class Blob:
     data: bytes
 
 
-_PLAIN = (str, bool, int, float, type(None))
-_MAGIC = b'{"darkroom":1,'
+_HEAD = '{"darkroom":1,"value":'
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def encode(value: object) -> Blob:
@@ -306,9 +306,9 @@ def encode(value: object) -> Blob:
     Raises TypeError for what no value may hold, ValueError for a number that is not finite.
     """
     arrays: list[Tensor] = []
-    tree = json.dumps(_pack(value, arrays), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    text = (_MAGIC.decode() + f'"value":{tree}' + "}").encode("utf-8", "surrogatepass")
-    data = _with_arrays(text.decode("utf-8", "surrogatepass"), arrays) if arrays else text
+    tree = _encoded(_pack(value, arrays))
+    text = _HEAD + tree + "}"
+    data = _with_arrays(text, arrays) if arrays else text.encode("utf-8", "surrogatepass")
     return Blob(hashlib.sha256(data).hexdigest(), data)
 
 
@@ -318,7 +318,7 @@ def decode(data: bytes) -> Any:
     Raises ValueError if these are not the bytes of a value.
     """
     try:
-        if data.startswith(_MAGIC):
+        if data.startswith(_HEAD.encode()):
             value = _unpack(json.loads(data.decode("utf-8", "surrogatepass"))["value"], ())
         else:
             tree, arrays = _read_arrays(data)
@@ -331,7 +331,7 @@ def decode(data: bytes) -> Any:
 def _pack(value: object, arrays: list[Tensor]) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not a finite number")
-    if isinstance(value, _PLAIN):
+    if value is None or isinstance(value, (str, int, float)):
         return value
     if isinstance(value, Value):
         return {"type": type(value).__name__, **{name: _pack(part, arrays) for name, part in _said(value)}}
