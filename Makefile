@@ -46,6 +46,7 @@ soak: $(READY_TO_TEST)  ## Run the slow tests
 	$(PYTEST) -q -m slow $(ARGS)
 
 bench: $(READY_TO_TEST)  ## Measure, and print the tables of benchmarks/
+	@$(PIP) install --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(READY)  ## Write docs/nodes.md anew from the nodes

@@ -1,6 +1,8 @@
 """One workflow through the engine in a process of its own, and what each phase cost there.
 
-python -m benchmarks.phases chain 1000 CACHE_FOLDER     prints one JSON object
+python -m benchmarks.phases plan|follow chain 1000 FOLDER     prints one JSON object
+
+plan: as a run that is new goes, or one of which anything is another. follow: as one goes that was asked for before.
 """
 
 from __future__ import annotations
@@ -9,14 +11,16 @@ import time
 
 _BEGUN = time.process_time()  # before anything of Darkroom is imported: what the process itself costs
 
-import json  # noqa: E402  # as above, for all that follow
+import argparse  # noqa: E402  # as above, for all that follow
+import json  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
-PHASES = ("import", "open the cache", "read the file", "wire", "plan", "execute", "close the cache")
-ENGINE = ("wire", "plan", "execute")
+PHASES = ("import", "open the cache", "read the file", "wire", "plan", "execute", "lay the trail", "close the cache")
+ENGINE = ("wire", "plan", "execute", "lay the trail", "follow")
 """What is counted a node."""
+NODES = Path(__file__).parent / "trivial_nodes"
 
 
 class Clock:
@@ -34,40 +38,83 @@ class Clock:
         self._last = now
 
 
-def run(shape: str, nodes: int, folder: Path) -> dict[str, Any]:
-    """Read, wire, plan and run a workflow of trivial nodes, with its cache in a folder."""
-    clock = Clock()
-    from benchmarks.trivial import REGISTRY, SHAPES
-    from graph.cache import open_cache
-    from graph.events import Silent
-    from graph.execute import execute
-    from graph.placement import survey
-    from graph.plan import plan
-    from graph.ready import World
+class Heard:
+    """A sink that counts what is finished."""
+
+    def __init__(self) -> None:
+        self.actions: list[str] = []
+        self.result: object = None
+        self.warnings: list[str] = []
+
+    def emit(self, event: Any) -> None:
+        """Take an event."""
+        if event.name == "node_finished":
+            self.actions.append(event.action)
+        elif event.name == "run_finished":
+            self.result = event.outputs[0].value
+        elif event.name == "warning":
+            self.warnings.append(event.message)
+
+
+def request(shape: str, nodes: int, folder: Path) -> argparse.Namespace:
+    """The words of a run, its workflow written where it is not yet there."""
+    import runner
+    from benchmarks.trivial import SHAPES
+    from graph.words import parse
+
+    file = folder / f"{shape}-{nodes}.yaml"
+    if not file.exists():
+        file.write_text(SHAPES[shape](nodes))
+    places = ["--nodes", str(NODES), "--cache", str(folder / "cache"), "--out", str(folder / "out")]
+    return parse(["run", str(file), *places], runner.COMMANDS)
+
+
+def planned(asked: argparse.Namespace, heard: Heard, clock: Clock) -> None:
+    """Do what `runner.run` does of a run without a trail."""
+    import darkroom
+    from graph.laying import lay
     from graph.wiring import wire
-    from graph.workflow import parse
+    from graph.witness import Seen, watching
+    from graph.workflow import load
 
     clock.end("import")
-    warnings: list[str] = []
-    cache = open_cache(folder, warnings.append)
-    world = World(cache, folder / "out", survey(), "auto", "trivial")
+    session = darkroom.open_session(cache=asked.cache, out=asked.out, nodes=asked.nodes, sink=heard)
     clock.end("open the cache")
-    text = SHAPES[shape](nodes).encode()
-    clock.end("(write the text)")
-    workflow = parse(text, "trivial.yaml", folder)
-    clock.end("read the file")
-    graph = wire(workflow, REGISTRY)
-    clock.end("wire")
-    planned = plan(graph, cache, world)
-    clock.end("plan")
-    results = execute(planned, cache, Silent(), world, keep_values=True)
+    seen = Seen()
+    with watching(seen):
+        workflow = load(asked.file)
+        clock.end("read the file")
+        graph = wire(workflow, session.registry)
+        clock.end("wire")
+        plan = session.plan(graph)
+        clock.end("plan")
+    results = session.run(plan)
     clock.end("execute")
-    cache.close()
+    lay(asked, graph, results, session.cache, seen, ())
+    clock.end("lay the trail")
+    session.cache.close()
     clock.end("close the cache")
-    actions = sorted(set(results.actions.values()))
-    return {"start": _BEGUN, "cpu": clock.cpu, "wall": clock.wall, "actions": actions, "warnings": warnings,
-            "result": results.outputs["result"], "nodes": len(results.actions)}  # fmt: skip
+
+
+def followed(asked: argparse.Namespace, heard: Heard, clock: Clock) -> None:
+    """Do what `runner.run` does first."""
+    from graph.trail import follow
+
+    clock.end("import")
+    if not follow(asked, heard, heard.warnings.append):
+        raise RuntimeError("there is no trail that holds")
+    clock.end("follow")
+
+
+def run(way: str, shape: str, nodes: int, folder: Path) -> dict[str, Any]:
+    """Do a run in one of the two ways, and tell what it cost."""
+    clock, heard = Clock(), Heard()
+    asked = request(shape, nodes, folder)
+    clock.end("(write the text)")
+    {"plan": planned, "follow": followed}[way](asked, heard, clock)
+    return {"start": _BEGUN, "cpu": clock.cpu, "wall": clock.wall, "actions": sorted(set(heard.actions)),
+            "warnings": heard.warnings, "result": heard.result, "nodes": len(heard.actions)}  # fmt: skip
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))))
+    print(json.dumps(run(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))))

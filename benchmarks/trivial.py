@@ -1,40 +1,8 @@
-"""Workflows whose nodes cost nothing, so that all that is measured is the engine."""
+"""Workflows whose nodes (`trivial_nodes/`) cost nothing, so that all that is measured is the engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-
-from graph.node import Context, Node
-from graph.registry import Registry
-
-
-class Number(Node, kind="number", version=1):
-    """Give a number."""
-
-    value: int = 0
-
-    def run(self, ctx: Context) -> int:
-        return self.value
-
-
-class Add(Node, kind="add", version=1):
-    """Add to a number."""
-
-    value: int = 1
-
-    def run(self, ctx: Context, number: int) -> int:
-        return number + self.value
-
-
-class Total(Node, kind="total", version=1):
-    """Add numbers up."""
-
-    def run(self, ctx: Context, numbers: list[int]) -> int:
-        return sum(numbers)
-
-
-REGISTRY = Registry(MappingProxyType({node.kind: node for node in (Number, Add, Total)}))
 
 
 def chain(nodes: int) -> str:
