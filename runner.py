@@ -177,6 +177,14 @@ def why(request: argparse.Namespace) -> int:
     return 0
 
 
+def history(request: argparse.Namespace) -> int:
+    """List the runs that were made, or tell all of one."""
+    from graph.lookback import tell
+
+    print(tell(request, *_terminal()))
+    return 0
+
+
 def nodes(request: argparse.Namespace) -> int:
     """List the kinds of nodes, or explain one."""
     import darkroom
@@ -352,7 +360,9 @@ def _own_folders() -> None:
                 del sys.modules[loaded]
 
 
-COMMANDS: tuple[Command, ...] = (run, check, plan, why, nodes, schema, graph, cache, models, watermark, c2pa, doctor)
+COMMANDS: tuple[Command, ...] = (
+    run, check, plan, why, history, nodes, schema, graph, cache, models, watermark, c2pa, doctor,
+)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ FLOORS = (
     ("lookup",),
     ("wanted", "living", "traits", "inherited"),
     ("wiring",),
-    ("index",),
+    ("index", "runs"),
     ("store",),
     ("memory", "placement"),
     ("cache",),
@@ -20,8 +20,9 @@ FLOORS = (
     ("explain", "rerun", "findings"),
     ("plan",),
     ("context", "deliver", "failures", "made"),
-    ("loaded",),
+    ("loaded", "history"),
     ("execute",),
     ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words", "requests"),
+    ("lookback",),
 )
 """Low to high. A file imports only from lower floors, not from its own; tests/test_floors.py holds it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Courier:
             return [SavedOutput(wanted.name, value=value)] if not isinstance(value, list) else []
         if wanted.type is SavedFile:
             file: SavedFile = self._value(origin)
-            return [SavedOutput(wanted.name, as_typed(file.path), file.pixels)]
+            return [_told(wanted, file, file.pixels)]
         return []
 
     def _save_pictures(self, wanted: Wanted, origin: From, digest: str) -> list[SavedOutput]:
@@ -109,13 +109,13 @@ class Courier:
         origin = f"sha256:{digest}"
         file = write_with_origin(shown, self.graph, wanted.name, origin, memo, folder, self._pattern(), found)
         self.cache.note_saved(self._saved_key(wanted, digest), file)
-        return SavedOutput(wanted.name, as_typed(file.path), file.pixels)
+        return _told(wanted, file, file.pixels)
 
     def _kept(self, wanted: Wanted, digest: str) -> SavedOutput | None:
         file = self.cache.saved(self._saved_key(wanted, digest))
         if file is None or not still_there(file):
             return None
-        return SavedOutput(wanted.name, as_typed(file.path), f"sha256:{digest}", action="kept")
+        return replace(_told(wanted, file, f"sha256:{digest}"), action="kept")
 
     def _saved_key(self, wanted: Wanted, digest: str) -> str:
         place = [digest, str(self.world.folder), self.world.workflow, wanted.name]
@@ -132,6 +132,10 @@ def as_typed(path: str) -> str:
         return str(Path(path).relative_to(Path.cwd()))
     except ValueError:
         return path
+
+
+def _told(wanted: Wanted, file: SavedFile, pixels: str) -> SavedOutput:
+    return SavedOutput(wanted.name, as_typed(file.path), pixels, file=f"sha256:{file.digest}")
 
 
 def _options(wanted: Wanted) -> tuple[From, ...]:

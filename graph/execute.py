@@ -34,6 +34,7 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
+from graph.history import Recorder, asked_of, note
 from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
@@ -82,7 +83,8 @@ def execute(
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
-    run = _Run(plan, cache, sink, world, stop or Stop(), Loaded(release))
+    recorder = Recorder(sink)
+    run = _Run(plan, cache, recorder, world, stop or Stop(), Loaded(release))
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
@@ -93,13 +95,15 @@ def execute(
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
     run.loaded.let_go_of_all()
+    results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
+    finished = _finished(results)
     cache.note_latest(plan.graph.workflow.name, run.keys)
+    note(cache, asked_of(plan.graph, world), recorder.nodes.values(), finished, time.time(), stopped=bool(stopped))
     cache.flush()
     for name, failure in delivery.failures:
         if not isinstance(failure, Stopped):
             sink.emit(OutputFailed(name, str(failure)))
-    results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
-    sink.emit(_finished(results))
+    sink.emit(finished)
     if stopped:
         raise stopped
     return results

@@ -58,6 +58,8 @@ from typing import Any
 from graph.failpoints import reached
 from graph.index import FORMAT, begin_anew, open_index
 from graph.living import alone, living, register
+from graph.runs import Noted
+from graph.runs import write as write_runs
 from graph.values import Blob
 
 INLINE = 8192
@@ -261,7 +263,9 @@ class Store:
                 if self._index.in_transaction:
                     self._index.execute("ROLLBACK")
 
-    def write(self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note]) -> None:
+    def write(
+        self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note], runs: Iterable[Noted] = ()
+    ) -> None:
         """Keep a batch: all of it, or nothing that a reader would see."""
         large = [blob for blob in blobs if len(blob.data) > INLINE]
         results = list(results)
@@ -279,6 +283,7 @@ class Store:
             reached("index.notes")
             noted = (_note_row(note, now) for note in notes)
             index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
+            write_runs(index, runs)
             for blob in large:
                 self.put(blob)  # again only if a gc took it since
 

@@ -80,6 +80,11 @@ def _cache_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", default="", metavar="DIR", help='where results are kept; "none" keeps none')
 
 
+def _history_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", default="", metavar="WHAT", help="a run's number, a workflow, or a picture")
+    parser.add_argument("--most", type=int, default=20, help="how many runs")
+
+
 def _cache_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("ls", "size", "verify", "gc", "clear"))
     parser.add_argument("--max-size", metavar="SIZE", help="gc: down to this, e.g. 10GB")
@@ -134,6 +139,7 @@ OPTIONS: Mapping[str, tuple[Options, ...]] = {
     "check": (_file_options, _json_option),
     "plan": (_file_options, _place_options, _run_options, _plan_words, _json_option),
     "why": (_file_options, _place_options, _why_words, _json_option),
+    "history": (_cache_option, _history_words, _json_option),
     "nodes": (_nodes_option, _nodes_words),
     "schema": (_nodes_option,),
     "graph": (_file_options, _graph_words),

@@ -1,0 +1,219 @@
+"""What is remembered of a run: what was asked for, how each node ended, what came out.
+
+`Past` is all of it, made from the events of the run and from `Asked`, which depends on nothing that happens in it:
+whoever knows a graph by its digest can keep `Asked` (it goes through JSON) and note a run without the graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from graph.cache import Cache
+from graph.deliver import as_typed
+from graph.events import Event, NodeFinished, RunFinished, SavedOutput, Sink
+from graph.node import LOOSE, source
+from graph.provenance import file_digests, versions
+from graph.ready import World
+from graph.runs import Noted
+from graph.steps import Graph
+from graph.workflow import Workflow
+
+FORMAT = 1
+MOST_NODES = 1000
+"""Nodes that are told one by one; of a larger graph only those that were not taken from the cache."""
+_LIKE = 64
+"""Letters in front of the JSON: the digest by which a run is known to be a repetition."""
+
+Ending = Literal["done", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a run was asked for."""
+
+    workflow: str
+    """Its name."""
+    source: str
+    """The workflow's file, or the picture that it was in, absolute; "" for standard input and texts."""
+    text: str
+    """sha256 of the text of the workflow."""
+    params: Mapping[str, Any]
+    given: tuple[str, ...]
+    """The params that were set from outside; a path among them is absolute."""
+    out: str
+    """The output folder, absolute."""
+    device: str
+    only: str
+    nodes: tuple[str, ...]
+    """Folders with nodes of the user's own."""
+    kinds: Mapping[str, int]
+    """The versions of the kinds."""
+    files: Mapping[str, str]
+    """By the name that the workflow uses: sha256 of each file or model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A run, as the history tells it."""
+
+    asked: Asked
+    ending: Ending
+    seconds: float
+    ran: int
+    hits: int
+    skipped: int
+    failed: int
+    computed: float
+    """Seconds of the nodes' own work."""
+    saved: float
+    """Seconds that the work took once which came from the cache this time."""
+    nodes: tuple[NodeFinished, ...]
+    outputs: tuple[SavedOutput, ...]
+    """Paths are absolute."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
+    made: float = 0.0
+    """When it ended, in seconds since 1970."""
+    times: int = 0
+    """How often it was asked for again, and all of it was there."""
+    last: float = 0.0
+
+    def command(self) -> tuple[str, ...]:
+        """The words that ask for the same again, as typed from the current folder."""
+        asked, here = self.asked, Path.cwd()
+        words = ["darkroom", "run", as_typed(asked.source) if asked.source else "-"]
+        words += [part for name in asked.given for part in ("--set", f"{name}={_typed(asked.params[name])}")]
+        words += [part for folder in asked.nodes for part in ("--nodes", as_typed(folder))]
+        words += ["--out", as_typed(asked.out)] if asked.out != str(here / "outputs") else []
+        words += ["--device", asked.device] if asked.device != "auto" else []
+        return (*words, *(["--only", asked.only] if asked.only else []))
+
+    def shell(self) -> str:
+        """The same, quoted for a shell."""
+        return shlex.join(self.command())
+
+
+class Recorder:
+    """A sink that keeps how the nodes ended, and passes every event on."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.nodes: dict[str, NodeFinished] = {}
+        self._sink = sink
+
+    def emit(self, event: Event) -> None:
+        """Keep the end of a node; one that was run again is told by its last end."""
+        if isinstance(event, NodeFinished):
+            self.nodes[event.node] = event
+        self._sink.emit(event)
+
+
+def asked_of(graph: Graph, world: World) -> Asked:
+    """Say what a run of a graph is asked for."""
+    workflow = graph.workflow
+    given = tuple(name for name, param in workflow.params.items() if param.value.place.file in _outside(workflow))
+    kinds = sorted({step.node for step in graph.steps.values()}, key=lambda kind: kind.kind)
+    return Asked(
+        workflow=workflow.name,
+        source=str(workflow.source or ""),
+        text=hashlib.sha256(workflow.text.encode("utf-8", "surrogatepass")).hexdigest(),
+        params={name: _param(workflow, name, name in given) for name in workflow.params},
+        given=given,
+        out=str(world.folder),
+        device=world.device,
+        only=graph.only,
+        nodes=tuple(sorted({str(Path(source(kind)).parent) for kind in kinds if kind.__module__.startswith(LOOSE)})),
+        kinds={kind.kind: kind.version for kind in kinds},
+        files=file_digests(graph, world.files),
+    )
+
+
+def note(
+    cache: Cache, asked: Asked, nodes: Iterable[NodeFinished], finished: RunFinished, made: float, *, stopped: bool
+) -> None:
+    """Add a run to the history: as a row of its own, or, where it is a mere repetition of the last one, as a count."""
+    ended = tuple(nodes)
+    outputs = tuple(replace(one, path=str(Path(one.path).absolute()) if one.path else "") for one in finished.outputs)
+    like = _like(asked, ended, outputs)
+    if finished.ok and not finished.ran:
+        before = cache.runs(asked.workflow)
+        if before and before[0].told.startswith(like.encode()):
+            cache.note_again(before[0])
+            return
+    ending: Ending = "stopped" if stopped else "done" if finished.ok else "failed"
+    computed = sum(node.seconds for node in ended if node.action != "hit")
+    saved = sum(node.seconds for node in ended if node.action == "hit")
+    past = Past(
+        asked, ending, finished.seconds, finished.ran, finished.hits, finished.skipped, finished.failed,
+        computed, saved, ended, outputs, dict(versions()),
+    )  # fmt: skip
+    cache.note_run(Noted(asked.workflow, made, (like if finished.ok else "-" * _LIKE).encode() + _told(past)))
+
+
+def read(noted: Noted) -> Past | None:
+    """Read a run back; None where another version of Darkroom told it in another form."""
+    try:
+        told = json.loads(noted.told[_LIKE:].decode("utf-8", "surrogatepass"))
+        if told.pop("format") != FORMAT:
+            return None
+        asked = {name: tuple(part) if isinstance(part, list) else part for name, part in told.pop("asked").items()}
+        nodes = tuple(NodeFinished(*node) for node in told.pop("nodes"))
+        outputs = tuple(SavedOutput(**output) for output in told.pop("outputs"))
+        return Past(
+            Asked(**asked), nodes=nodes, outputs=outputs, number=noted.number, made=noted.made, times=noted.times,
+            last=noted.last, **told,
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _told(past: Past) -> bytes:
+    nodes = past.nodes
+    if len(nodes) > MOST_NODES:
+        nodes = tuple(node for node in nodes if node.action != "hit")[:MOST_NODES]
+    parts = {name: getattr(past, name) for name in _PLAIN}
+    asked = {name: getattr(past.asked, name) for name in Asked.__slots__}
+    told = {"format": FORMAT, **parts, "asked": asked}
+    told["nodes"] = [_node(node) for node in nodes]
+    told["outputs"] = [{name: getattr(output, name) for name in _OUTPUT} for output in past.outputs]
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass")
+
+
+_PLAIN = ("ending", "seconds", "ran", "hits", "skipped", "failed", "computed", "saved", "versions")
+_OUTPUT = ("name", "path", "digest", "value", "action", "file")
+
+
+def _node(node: NodeFinished) -> list[object]:
+    return [node.node, node.kind, node.action, round(node.seconds, 4), node.device, node.key, node.why]
+
+
+def _like(asked: Asked, nodes: Iterable[NodeFinished], outputs: Iterable[SavedOutput]) -> str:
+    """A digest of all that a run was asked for and gave, whether it was computed or not."""
+    parts = [asked.workflow, asked.source, asked.text, asked.out, asked.device, repr(asked.params), repr(asked.given)]
+    parts += [f"{node.node} {node.key}" for node in nodes]
+    parts += [f"{one.name} {one.path} {one.digest} {one.value!r} {one.file}" for one in outputs]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _outside(workflow: Workflow) -> tuple[str, ...]:
+    """Where settings come from that are not in the file; a picture brings its own params along."""
+    inside = workflow.source and workflow.source.name != Path(workflow.file).name
+    return ("--set",) if inside else ("--set", "<values>")
+
+
+def _param(workflow: Workflow, name: str, given: bool) -> Any:
+    param = workflow.params[name]
+    value = param.value.value
+    if given and param.type == "path" and (param.base / str(value)).exists():
+        return str((param.base / str(value)).absolute())
+    return value
+
+
+def _typed(value: object) -> str:
+    """A param's value as `--set` takes it; a path as a user would type it."""
+    return str(value).lower() if isinstance(value, bool) else as_typed(str(value))
