@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from graph.context import Stop
     from graph.events import SavedOutput
     from graph.steps import Graph
+    from graph.values import Picture
     from graph.workflow import Workflow
 
 Command = Callable[[argparse.Namespace], int]
@@ -185,6 +186,15 @@ def history(request: argparse.Namespace) -> int:
     return 0
 
 
+def diff(request: argparse.Namespace) -> int:
+    """Say what differs between two pictures and how they were made, and show where."""
+    from graph.comparison import compare
+
+    same, told = compare(request, _picture(request.a), _picture(request.b), *_terminal())
+    print(told)
+    return 0 if same else 1
+
+
 def nodes(request: argparse.Namespace) -> int:
     """List the kinds of nodes, or explain one."""
     import darkroom
@@ -252,9 +262,7 @@ def watermark(request: argparse.Namespace) -> int:
     import darkroom
     from graph.context import alone
 
-    registry = darkroom.kinds()
-    path = darkroom.PictureFile.find(request.picture, Path.cwd())
-    picture, *_ = alone(registry["load_image"], _say, {"path": path})
+    registry, picture = darkroom.kinds(), _picture(request.picture)
     given: dict[str, object] = {"expect": request.expect, "length": request.length}
     for method in [request.method] if request.method else ["dwt_dct_svd", "dwt_dct"]:
         text, found, _ = alone(registry["read_watermark"], _say, {**given, "method": method}, image=picture)
@@ -323,6 +331,15 @@ def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
     return workflow, note
 
 
+def _picture(name: str) -> Picture:
+    import darkroom
+    from graph.context import alone
+
+    path = darkroom.PictureFile.find(name, Path.cwd())
+    picture: Picture = alone(darkroom.kinds()["load_image"], _say, {"path": path})[0]
+    return picture
+
+
 def _warn(graph: Graph) -> None:
     for warning in graph.warnings:
         _say(f"warning: {warning}")
@@ -361,7 +378,7 @@ def _own_folders() -> None:
 
 
 COMMANDS: tuple[Command, ...] = (
-    run, check, plan, why, history, nodes, schema, graph, cache, models, watermark, c2pa, doctor,
+    run, check, plan, why, history, diff, nodes, schema, graph, cache, models, watermark, c2pa, doctor,
 )  # fmt: skip
 
 

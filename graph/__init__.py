@@ -3,7 +3,7 @@
 FLOORS = (
     ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints"),
     ("values", "filerefs", "syntax", "report", "metadata"),
-    ("outputs", "document", "node", "files", "credentials"),
+    ("outputs", "document", "node", "files", "credentials", "likeness"),
     ("references", "fields", "registry", "sources", "keys"),
     ("params", "conditions"),
     ("entries",),
@@ -17,12 +17,12 @@ FLOORS = (
     ("memory", "placement"),
     ("cache",),
     ("upkeep", "ready", "provenance"),
-    ("explain", "rerun", "findings"),
+    ("explain", "rerun", "findings", "contrast"),
     ("plan",),
     ("context", "deliver", "failures", "made"),
     ("loaded", "history"),
     ("execute",),
     ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words", "requests"),
-    ("lookback",),
+    ("lookback", "comparison"),
 )
 """Low to high. A file imports only from lower floors, not from its own; tests/test_floors.py holds it."""

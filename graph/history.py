@@ -161,7 +161,9 @@ def read(noted: Noted) -> Past | None:
         told = json.loads(noted.told[_LIKE:].decode("utf-8", "surrogatepass"))
         if told.pop("format") != FORMAT:
             return None
-        asked = {name: tuple(part) if isinstance(part, list) else part for name, part in told.pop("asked").items()}
+        asked: dict[str, Any] = {
+            name: tuple(part) if isinstance(part, list) else part for name, part in told.pop("asked").items()
+        }
         nodes = tuple(NodeFinished(*node) for node in told.pop("nodes"))
         outputs = tuple(SavedOutput(**output) for output in told.pop("outputs"))
         return Past(

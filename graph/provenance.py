@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +49,10 @@ class Origin:
     files: Mapping[str, str]
     """By the name that the workflow uses: sha256 of each file or model."""
     versions: Mapping[str, str]
+    nodes: Mapping[str, Any] = field(default_factory=dict)
+    """By node: its parameters after defaults, where the workflow alone decides them."""
+    kinds: Mapping[str, Any] = field(default_factory=dict)
+    """The versions of the kinds."""
 
 
 def metadata(
@@ -119,7 +123,8 @@ def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
             hint="Only pictures that Darkroom saved, and that no other program re-saved, can be run again.",
         ) from error
     name, file, folder, output, digest = names
-    return Origin(text, name, file, folder, params, output, digest, files, told.get("versions", {}))
+    rest = [part if isinstance(part := told.get(word), dict) else {} for word in ("versions", "nodes", "kinds")]
+    return Origin(text, name, file, folder, params, output, digest, files, *rest)
 
 
 @cache

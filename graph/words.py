@@ -85,6 +85,12 @@ def _history_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=20, help="how many runs")
 
 
+def _diff_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A")
+    parser.add_argument("b", metavar="B")
+    parser.add_argument("--out", default="outputs", metavar="FILE", help="where the difference is shown (outputs)")
+
+
 def _cache_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("ls", "size", "verify", "gc", "clear"))
     parser.add_argument("--max-size", metavar="SIZE", help="gc: down to this, e.g. 10GB")
@@ -140,6 +146,7 @@ OPTIONS: Mapping[str, tuple[Options, ...]] = {
     "plan": (_file_options, _place_options, _run_options, _plan_words, _json_option),
     "why": (_file_options, _place_options, _why_words, _json_option),
     "history": (_cache_option, _history_words, _json_option),
+    "diff": (_diff_words, _json_option),
     "nodes": (_nodes_option, _nodes_words),
     "schema": (_nodes_option,),
     "graph": (_file_options, _graph_words),
