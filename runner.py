@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from darkroom import Session
     from graph.console import Display
     from graph.context import Stop
-    from graph.events import SavedOutput
+    from graph.requests import Note
     from graph.steps import Graph
     from graph.values import Picture
     from graph.workflow import Workflow
 
 Command = Callable[[argparse.Namespace], int]
-Note = Callable[[Sequence["SavedOutput"], bool], None]
-"""Told of what was saved, and whether anything was computed for it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -76,11 +74,11 @@ def run(request: argparse.Namespace) -> int:
     """Run a workflow, or the workflow inside a picture."""
     from graph.console import choose_sink
     from graph.context import stoppable
-    from graph.requests import is_picture, refuse_sweep
+    from graph.requests import is_picture, noted_picture, refuse_sweep
     from graph.streams import output
 
     refuse_sweep(request)
-    workflow, note = _from_picture(request) if is_picture(request.file) else (_load(request), None)
+    workflow, note = noted_picture(request, _say) if is_picture(request.file) else (_load(request), None)
     with output(programs=request.json) as stream, stoppable() as stop:
         return _run(request, workflow, note, choose_sink(json=request.json, quiet=request.quiet, stream=stream), stop)
 
@@ -107,7 +105,7 @@ def check(request: argparse.Namespace) -> int:
     from graph.errors import WorkflowError
 
     try:
-        graph = darkroom.check(_load(request), nodes=request.nodes)
+        graph = darkroom.check(_load(request), nodes=request.nodes, lock=request.lock)
     except WorkflowError as error:
         if not request.json:
             raise
@@ -178,6 +176,16 @@ def why(request: argparse.Namespace) -> int:
     return 0
 
 
+def lock(request: argparse.Namespace) -> int:
+    """Pin the models and the versions of nodes that a workflow is made of."""
+    import darkroom
+    from graph.views import pinned_json, pinned_text
+
+    pinned = darkroom.lock(_load(request), nodes=request.nodes)
+    print(json.dumps(pinned_json(pinned), ensure_ascii=False) if request.json else pinned_text(pinned))
+    return 0
+
+
 def history(request: argparse.Namespace) -> int:
     """List the runs that were made, or tell all of one."""
     from graph.lookback import tell
@@ -224,7 +232,7 @@ def graph(request: argparse.Namespace) -> int:
     import darkroom
     from graph.drawing import draw
 
-    print(draw(darkroom.check(_load(request), nodes=request.nodes), request.format))
+    print(draw(darkroom.check(_load(request), nodes=request.nodes, lock="ignored"), request.format))
     return 0
 
 
@@ -312,23 +320,12 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         device=request.device,
         nodes=request.nodes,
         sink=sink or choose_sink(json=False, quiet=True),
+        lock=getattr(request, "lock", "ignored"),
     )
     try:
         yield session
     finally:
         session.cache.close()
-
-
-def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
-    from graph.requests import picture_workflow
-    from graph.rerun import compare
-
-    workflow, origin = picture_workflow(request, _say)
-
-    def note(saved: Sequence[SavedOutput], computed: bool) -> None:
-        _say(compare(Path(request.file), origin, saved, changed=bool(request.set), computed=computed))
-
-    return workflow, note
 
 
 def _picture(name: str) -> Picture:
@@ -378,7 +375,7 @@ def _own_folders() -> None:
 
 
 COMMANDS: tuple[Command, ...] = (
-    run, check, plan, why, history, diff, nodes, schema, graph, cache, models, watermark, c2pa, doctor,
+    run, check, plan, why, lock, history, diff, nodes, schema, graph, cache, models, watermark, c2pa, doctor,
 )  # fmt: skip
 
 

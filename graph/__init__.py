@@ -17,7 +17,7 @@ FLOORS = (
     ("memory", "placement"),
     ("cache",),
     ("upkeep", "ready", "provenance"),
-    ("explain", "rerun", "findings", "contrast"),
+    ("explain", "rerun", "findings", "contrast", "locks"),
     ("plan",),
     ("context", "deliver", "failures", "made"),
     ("loaded", "history"),

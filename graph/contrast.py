@@ -91,9 +91,9 @@ def _plain(branch: Scalar | Items | Table) -> Any:
 
 def _parameters(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Contrast]:
     for name in a:
-        pair = a[name], b.get(name)
-        if all(isinstance(node, dict) for node in pair):
-            yield from _between("parameter", *({f"{name}.{key}": node[key] for key in node} for node in pair))
+        one, other = a[name], b.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
+            yield from _between("parameter", *({f"{name}.{key}": node[key] for key in node} for node in (one, other)))
 
 
 def _settings(texts: Mapping[str, str]) -> dict[str, Any]:

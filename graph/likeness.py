@@ -173,13 +173,13 @@ def _shown(image: Image) -> Image:
 
 def _reduced(levels: Image) -> Image:
     """A map of differences as large as a panel. Where it is reduced the largest stay: one pixel is not lost."""
-    from PIL import ImageFilter
+    from PIL import Image, ImageFilter
 
     size = levels.size
     step = -(-max(size) // _LARGEST)
     if step > 1:
         levels = levels.filter(ImageFilter.MaxFilter(step // 2 * 2 + 1))
-        levels.thumbnail((_LARGEST, _LARGEST), 0)
+        levels.thumbnail((_LARGEST, _LARGEST), Image.Resampling.NEAREST)
     return _enlarged(levels)
 
 
