@@ -21,7 +21,7 @@ class Contrast:
     """One thing that differs."""
 
     what: str
-    """workflow, param, node, parameter, file, kind, package; of other programs' pictures: setting."""
+    """workflow, param, node, output, parameter, file, kind, package; of other programs' pictures: setting."""
     name: str
     a: Any
     b: Any
@@ -41,7 +41,7 @@ def contrasts(a: Origin, b: Origin) -> tuple[Contrast, ...]:
     shared = [kind for kind in a.kinds if kind in b.kinds]
     found += _between("kind", *({kind: kinds[kind] for kind in shared} for kinds in (a.kinds, b.kinds)))
     found += _between("package", a.versions, b.versions)
-    if a.workflow != b.workflow and not text:
+    if a.workflow != b.workflow and not text and not inside:
         found.append(Contrast("workflow", "text", "its comments, order or form", "are others"))
     return tuple(found)
 
@@ -59,28 +59,28 @@ def _between(what: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[
 
 def _in_text(a: str, b: str) -> Iterator[Contrast]:
     """Nodes that only one file has, and what is written otherwise in those that both have."""
-    before, after = _written(a), _written(b)
-    for name in dict.fromkeys((*before, *after)):
-        one, other = before.get(name), after.get(name)
-        if one is None or other is None:
-            yield Contrast("node", name, _use(one), _use(other))
-        else:
+    before, after = _sections(a), _sections(b)
+    nodes, others = before["nodes"], after["nodes"]
+    for name in dict.fromkeys((*nodes, *others)):
+        one, other = nodes.get(name), others.get(name)
+        if isinstance(one, dict) and isinstance(other, dict):
             yield from _between("node", *({f"{name}.{key}": node[key] for key in node} for node in (one, other)))
+        elif one != other:
+            yield Contrast("node", name, _use(one), _use(other))
+    yield from _between("output", before["outputs"], after["outputs"])
 
 
-def _use(node: Mapping[str, Any] | None) -> Any:
-    return node.get("use", "") if node is not None else None
+def _use(node: Any) -> Any:
+    return node.get("use") if isinstance(node, dict) else node
 
 
-def _written(text: str) -> dict[str, dict[str, Any]]:
+def _sections(text: str) -> dict[str, dict[str, Any]]:
     """The nodes and the outputs of a workflow, as its text has them."""
-    try:
+    plain: dict[str, Any] = {}
+    with contextlib.suppress(DarkroomError):  # of a picture that somebody tampered with
         plain = _plain(read(text.encode("utf-8", "surrogatepass"), "")[0])
-    except DarkroomError:
-        return {}
-    nodes, outputs = plain.get("nodes"), plain.get("outputs")
-    found = {name: node for name, node in nodes.items() if isinstance(node, dict)} if isinstance(nodes, dict) else {}
-    return found | ({"outputs": outputs} if isinstance(outputs, dict) else {})
+    found = {name: plain.get(name) for name in ("nodes", "outputs")}
+    return {name: section if isinstance(section, dict) else {} for name, section in found.items()}
 
 
 def _plain(branch: Scalar | Items | Table) -> Any:

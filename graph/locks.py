@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -134,21 +134,11 @@ def _refs(graph: Graph) -> Iterator[tuple[Step, str, FileRef]]:
 
 def _held(graph: Graph, part: Part, memo: Opened, free: Mapping[str, str]) -> Graph:
     """free: the files that may be missing in the lock, each with the param that was set to it."""
-    mistakes = list(_kind_drifts(graph, part))
-    warnings = list(_package_drifts(part))
-    refs = {ref.written: (step, name, ref) for step, name, ref in reversed([*_refs(graph)])}
-    with memo() if refs else nullcontext() as digests:
-        for step, name, ref in reversed(refs.values()):
-            pinned = part["files"].get(ref.written)
-            if pinned is None and ref.written in free:
-                warnings.append(_gap(graph.workflow, step, name, ref, free[ref.written]))
-            elif digests and (message := _file_drift(ref, pinned, digests)):
-                place = step.places.get(name, step.place)
-                hint = _way_out(graph.workflow, "Put the locked one back, or accept" if pinned else "Accept")
-                mistakes.append(Mistake("lock-drift", f"{step.name}.{name}: {message}", place, hint))
-    if mistakes:
-        raise WorkflowError(mistakes)
-    return replace(graph, warnings=(*graph.warnings, *warnings))
+    told = [*_kind_drifts(graph, part), *_file_drifts(graph, part, memo, free), *_package_drifts(part)]
+    drifts = [mistake for mistake in told if mistake.code == "lock-drift"]
+    if drifts:
+        raise WorkflowError(drifts)
+    return replace(graph, warnings=(*graph.warnings, *told))
 
 
 def _kind_drifts(graph: Graph, part: Part) -> Iterator[Mistake]:
@@ -169,15 +159,29 @@ def _kind_drifts(graph: Graph, part: Part) -> Iterator[Mistake]:
         yield Mistake("lock-drift", f"{step.name}: {message}", step.place, hint)
 
 
+def _file_drifts(graph: Graph, part: Part, memo: Opened, free: Mapping[str, str]) -> Iterator[Mistake]:
+    """One for a file, at the first parameter that names it."""
+    first = {ref.written: (step, name, ref) for step, name, ref in reversed([*_refs(graph)])}
+    if not first:
+        return
+    with memo() as digests:
+        for step, name, ref in first.values():
+            pinned = part["files"].get(ref.written)
+            if pinned is None and ref.written in free:
+                yield _gap(graph.workflow, step, name, ref, free[ref.written])
+            elif message := _file_drift(ref, pinned, digests):
+                hint = _way_out(graph.workflow, "Put the locked one back, or accept" if pinned else "Accept")
+                yield Mistake("lock-drift", f"{step.name}.{name}: {message}", step.places.get(name, step.place), hint)
+
+
 def _file_drift(ref: FileRef, pinned: Mapping[str, Any] | None, memo: Memo) -> str:
     """What is other than in the lock; "" for nothing."""
     named = f'{ref.what} "{ref.written}"'
     if pinned is None:
         return f"the {named} is not in {NAME}"
     there = _file(ref, memo)
-    if there == pinned:
-        return ""
-    return f"the {named} is {_described(there)}; {NAME} has {_described(pinned)}"
+    same = there["sha256"] == pinned["sha256"]
+    return "" if same else f"the {named} is {_described(there)}; {NAME} has {_described(pinned)}"
 
 
 def _gap(workflow: Workflow, step: Step, name: str, ref: FileRef, param: str) -> Mistake:
