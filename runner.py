@@ -190,7 +190,7 @@ def history(request: argparse.Namespace) -> int:
     """List the runs that were made, or tell all of one."""
     from graph.lookback import tell
 
-    print(tell(request, *_terminal()))
+    print(tell(request, _say, *_terminal()))
     return 0
 
 

@@ -57,6 +57,15 @@ class Asked:
     files: Mapping[str, str]
     """By the name that the workflow uses: sha256 of each file or model."""
 
+    def as_json(self) -> dict[str, Any]:
+        """What `of_json` makes the same of, after a way through JSON."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def of_json(cls, told: Mapping[str, Any]) -> Asked:
+        """Read what `as_json` gave. Raises TypeError for what it did not give."""
+        return cls(**{name: tuple(part) if isinstance(part, list) else part for name, part in told.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class Past:
@@ -113,6 +122,11 @@ class Recorder:
         self._sink.emit(event)
 
 
+def asked_again(told: Mapping[str, Any]) -> Asked:
+    """Read what `dataclasses.asdict` made of it, after a way through JSON."""
+    return Asked(**{name: tuple(part) if isinstance(part, list) else part for name, part in told.items()})
+
+
 def asked_of(graph: Graph, world: World) -> Asked:
     """Say what a run of a graph is asked for."""
     workflow = graph.workflow
@@ -161,14 +175,11 @@ def read(noted: Noted) -> Past | None:
         told = json.loads(noted.told[_LIKE:].decode("utf-8", "surrogatepass"))
         if told.pop("format") != FORMAT:
             return None
-        asked: dict[str, Any] = {
-            name: tuple(part) if isinstance(part, list) else part for name, part in told.pop("asked").items()
-        }
         nodes = tuple(NodeFinished(*node) for node in told.pop("nodes"))
         outputs = tuple(SavedOutput(**output) for output in told.pop("outputs"))
         return Past(
-            Asked(**asked), nodes=nodes, outputs=outputs, number=noted.number, made=noted.made, times=noted.times,
-            last=noted.last, **told,
+            Asked.of_json(told.pop("asked")), nodes=nodes, outputs=outputs, number=noted.number, made=noted.made,
+            times=noted.times, last=noted.last, **told,
         )  # fmt: skip
     except (KeyError, TypeError, ValueError):
         return None
@@ -178,9 +189,7 @@ def _told(past: Past) -> bytes:
     nodes = past.nodes
     if len(nodes) > MOST_NODES:
         nodes = tuple(node for node in nodes if node.action != "hit")[:MOST_NODES]
-    parts = {name: getattr(past, name) for name in _PLAIN}
-    asked = {name: getattr(past.asked, name) for name in Asked.__slots__}
-    told = {"format": FORMAT, **parts, "asked": asked}
+    told = {"format": FORMAT, "asked": past.asked.as_json()} | {name: getattr(past, name) for name in _PLAIN}
     told["nodes"] = [_node(node) for node in nodes]
     told["outputs"] = [{name: getattr(output, name) for name in _OUTPUT} for output in past.outputs]
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass")

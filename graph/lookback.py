@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graph.cache import Cache, default_folder, open_cache
+from graph.cache import Cache, Warn, default_folder, open_cache
 from graph.deliver import as_typed
-from graph.errors import DarkroomError, MissingError, UsageError, suggest
+from graph.errors import DarkroomError, UsageError, suggest
 from graph.events import SavedOutput
 from graph.history import Past, read
 from graph.index import FORMAT
@@ -30,14 +30,14 @@ _LONGEST = 32
 """Columns of a param's value in the list."""
 
 
-def tell(request: argparse.Namespace, width: int | None, colour: bool) -> str:
+def tell(request: argparse.Namespace, warn: Warn, width: int | None, colour: bool) -> str:
     """Tell of the runs of a cache: of one by its number, or of the last ones, of all workflows or of one.
 
     Raises UsageError for what was never run, MissingError for a picture that tells of no workflow.
     """
     if request.most < 1:
         raise UsageError(f"--most takes a number from 1, not {request.most}")
-    with contextlib.closing(_opened(request.cache)) as cache:
+    with contextlib.closing(_opened(request.cache, warn)) as cache:
         if request.what.isdecimal():
             past = _one(cache, int(request.what))
             before = _before(cache, past)
@@ -51,17 +51,13 @@ def tell(request: argparse.Namespace, width: int | None, colour: bool) -> str:
     return render([_row(*pair) for pair in pairs], _HEADER, width, colour) if pairs else "nothing was run yet"
 
 
-def _opened(named: str) -> Cache:
+def _opened(named: str, warn: Warn) -> Cache:
     if named == "none":
         raise UsageError("--cache none keeps no history")
     folder = Path(named).expanduser() if named else default_folder()
     if not (folder / f"v{FORMAT}").is_dir():
         raise UsageError(f'there is no cache in "{folder}"', hint="The first run makes one.")
-    warnings: list[str] = []
-    cache = open_cache(folder, warnings.append)
-    if warnings:
-        raise MissingError(warnings[0])
-    return cache
+    return open_cache(folder, warn)
 
 
 def _one(cache: Cache, number: int) -> Past:

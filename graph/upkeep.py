@@ -130,7 +130,7 @@ def verify(folder: Path, warn: Warn) -> Verified:
                 dropped += [digest][: _PAGE - len(dropped)]
         with store.transaction() as index:
             if lost := runs.drop_damaged(index):
-                warn(f"dropped {lost} damaged entries of the history")
+                warn(f"entries of the history are damaged; {lost} are dropped")
         return Verified(read[0], read[1], tuple(dropped), damaged)
 
 

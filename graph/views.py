@@ -116,7 +116,10 @@ def _plain(value: object) -> Any:
 
 def pinned_text(pinned: Pinned) -> str:
     """Say what a lock pins, and what is pinned otherwise than before."""
-    counts = [f"{len(pinned.part[section])} {section}" for section in ("kinds", "files")]
+    counts = [
+        f"{count} {noun}{'s' * (count != 1)}"
+        for noun, count in (("kind", len(pinned.part["kinds"])), ("file", len(pinned.part["files"])))
+    ]
     changed = [
         f"  {name}: {'was ' + _pin(was) if was else 'new'}{', is now ' + _pin(now) if was and now else ''}"
         f"{', is gone' if not now else ''}"

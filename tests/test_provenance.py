@@ -340,7 +340,7 @@ def test_what_cannot_be_compared_is_told(prompt: Prompt, words: tuple[str, ...],
 
 
 def test_a_locked_workflow_is_run_until_it_drifts(prompt: Prompt) -> None:
-    assert (0, "darkroom.lock: w.yaml with 2 kinds and 1 files\n", "") == prompt("lock", "w.yaml")
+    assert (0, "darkroom.lock: w.yaml with 2 kinds and 1 file\n", "") == prompt("lock", "w.yaml")
     assert 0 == prompt("run", "w.yaml", "--locked")[0]
     Path("b.png").replace("a.png")
 
@@ -377,7 +377,7 @@ def test_locking_anew_accepts_and_tells_what_changed(prompt: Prompt) -> None:
     Path("w.yaml").write_text(WORKFLOW.replace("a.png", "c.png"))
     Path("a.png").replace("c.png")
     assert re.fullmatch(
-        "darkroom.lock: w.yaml with 2 kinds and 1 files\n  a.png: was sha256 .{12}…, is gone\n  c.png: new\n",
+        "darkroom.lock: w.yaml with 2 kinds and 1 file\n  a.png: was sha256 .{12}…, is gone\n  c.png: new\n",
         prompt("lock", "w.yaml")[1],
     )
 

@@ -242,7 +242,7 @@ def test_a_damaged_row_is_passed_over_and_verify_drops_it(lab: Lab, column: str,
 
     assert [2] == [past.number for past in history(lab)]
     upkeep.verify(lab.cache_folder, warnings.append)
-    assert ["dropped 1 damaged entries of the history"] == warnings
+    assert ["entries of the history are damaged; 1 are dropped"] == warnings
 
 
 def test_a_disk_that_fails_keeps_no_run_from_its_end(lab: Lab) -> None:
