@@ -64,7 +64,8 @@ class Asked:
     @classmethod
     def of_json(cls, told: Mapping[str, Any]) -> Asked:
         """Read what `as_json` gave. Raises TypeError for what it did not give."""
-        return cls(**{name: tuple(part) if isinstance(part, list) else part for name, part in told.items()})
+        parts: dict[str, Any] = {name: tuple(part) if isinstance(part, list) else part for name, part in told.items()}
+        return cls(**parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +121,6 @@ class Recorder:
         if isinstance(event, NodeFinished):
             self.nodes[event.node] = event
         self._sink.emit(event)
-
-
-def asked_again(told: Mapping[str, Any]) -> Asked:
-    """Read what `dataclasses.asdict` made of it, after a way through JSON."""
-    return Asked(**{name: tuple(part) if isinstance(part, list) else part for name, part in told.items()})
 
 
 def asked_of(graph: Graph, world: World) -> Asked:
