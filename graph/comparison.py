@@ -11,7 +11,7 @@ from typing import Any
 
 from graph.contrast import Contrast, contrasts, other_contrasts
 from graph.deliver import as_typed
-from graph.errors import MissingError
+from graph.errors import MissingError, StepError, UsageError
 from graph.explain import words
 from graph.likeness import Figures, draw, measure, told
 from graph.metadata import read_metadata
@@ -48,7 +48,7 @@ class Side:
 def compare(request: argparse.Namespace, a: Picture, b: Picture, width: int | None, colour: bool) -> tuple[bool, str]:
     """Tell whether two pictures have the same pixels, and what differs; write the difference as a picture.
 
-    `a` and `b` are what is in the files `request.a` and `request.b`. Raises StepError where `request.out` cannot be
+    `a` and `b` are what is in the files `request.a` and `request.b`. Raises UsageError where `request.out` cannot be
     written; nothing is written over.
     """
     sides = _side(request.a, a), _side(request.b, b)
@@ -91,7 +91,10 @@ def _shown(sides: tuple[Side, Side], figures: Figures | None, out: Path) -> str:
         folder, pattern = out.parent, out.name.replace("{", "{{").replace("}", "}}")
     names = tuple(Path(side.name).name for side in sides)
     picture = draw(sides[0].picture, sides[1].picture, (names[0], names[1]), figures)
-    return as_typed(write_picture(picture, folder, pattern, {}, {}).path)
+    try:
+        return as_typed(write_picture(picture, folder, pattern, {}, {}).path)
+    except StepError as error:  # whose exit code would say that the pixels differ
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _described(side: Side) -> str:
@@ -116,7 +119,9 @@ def _table(sides: tuple[Side, Side], found: Sequence[Contrast], width: int | Non
 
 
 def _value(change: Contrast, value: Any) -> str:
-    return words({"content": value} if change.what == "file" and value else value)
+    if change.what == "file" and value:
+        return words({"content": str(value)})
+    return words(list(value.items()) if isinstance(value, Mapping) else value)
 
 
 def _as_json(

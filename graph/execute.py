@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from graph.asking import asked_of
 from graph.cache import Cache, Result
 from graph.context import Running, Stop
 from graph.deliver import Courier, Delivery
@@ -34,12 +35,13 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.history import Recorder, asked_of, note
+from graph.history import Recorder, note
 from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
+from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
@@ -98,7 +100,8 @@ def execute(
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     finished = _finished(results)
     cache.note_latest(plan.graph.workflow.name, run.keys)
-    note(cache, asked_of(plan.graph, world), recorder.nodes.values(), finished, time.time(), stopped=bool(stopped))
+    asked, nodes = asked_of(plan.graph, world), recorder.nodes.values()
+    note(cache, asked, nodes, finished, time.time(), versions, stopped=stopped is not None)
     cache.flush()
     for name, failure in delivery.failures:
         if not isinstance(failure, Stopped):

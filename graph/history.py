@@ -1,34 +1,31 @@
 """What is remembered of a run: what was asked for, how each node ended, what came out.
 
-`Past` is all of it, made from the events of the run and from `Asked`, which depends on nothing that happens in it:
-whoever knows a graph by its digest can keep `Asked` (it goes through JSON) and note a run without the graph.
+`Past` is all of it, made from the events of the run and from `Asked`, which depends on nothing that happens in it and
+goes through JSON: a run can be noted without its graph. This file loads neither the language nor the nodes, for a run
+that finds everything needs neither.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shlex
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from graph.cache import Cache
-from graph.deliver import as_typed
 from graph.events import Event, NodeFinished, RunFinished, SavedOutput, Sink
-from graph.node import LOOSE, source
-from graph.provenance import file_digests, versions
-from graph.ready import World
 from graph.runs import Noted
-from graph.steps import Graph
-from graph.workflow import Workflow
 
 FORMAT = 1
 MOST_NODES = 1000
 """Nodes that are told one by one; of a larger graph only those that were not taken from the cache."""
 _LIKE = 64
 """Letters in front of the JSON: the digest by which a run is known to be a repetition."""
+_PLAIN = ("ending", "seconds", "ran", "hits", "skipped", "failed", "computed", "saved", "versions")
+_OUTPUT = ("name", "path", "digest", "value", "action", "file")
+"""The fields that are told as they are."""
 
 Ending = Literal["done", "failed", "stopped"]
 
@@ -94,20 +91,6 @@ class Past:
     """How often it was asked for again, and all of it was there."""
     last: float = 0.0
 
-    def command(self) -> tuple[str, ...]:
-        """The words that ask for the same again, as typed from the current folder."""
-        asked, here = self.asked, Path.cwd()
-        words = ["darkroom", "run", as_typed(asked.source) if asked.source else "-"]
-        words += [part for name in asked.given for part in ("--set", f"{name}={_typed(asked.params[name])}")]
-        words += [part for folder in asked.nodes for part in ("--nodes", as_typed(folder))]
-        words += ["--out", as_typed(asked.out)] if asked.out != str(here / "outputs") else []
-        words += ["--device", asked.device] if asked.device != "auto" else []
-        return (*words, *(["--only", asked.only] if asked.only else []))
-
-    def shell(self) -> str:
-        """The same, quoted for a shell."""
-        return shlex.join(self.command())
-
 
 class Recorder:
     """A sink that keeps how the nodes ended, and passes every event on."""
@@ -123,32 +106,22 @@ class Recorder:
         self._sink.emit(event)
 
 
-def asked_of(graph: Graph, world: World) -> Asked:
-    """Say what a run of a graph is asked for."""
-    workflow = graph.workflow
-    given = tuple(name for name, param in workflow.params.items() if param.value.place.file in _outside(workflow))
-    kinds = sorted({step.node for step in graph.steps.values()}, key=lambda kind: kind.kind)
-    return Asked(
-        workflow=workflow.name,
-        source=str(workflow.source or ""),
-        text=hashlib.sha256(workflow.text.encode("utf-8", "surrogatepass")).hexdigest(),
-        params={name: _param(workflow, name, name in given) for name in workflow.params},
-        given=given,
-        out=str(world.folder),
-        device=world.device,
-        only=graph.only,
-        nodes=tuple(sorted({str(Path(source(kind)).parent) for kind in kinds if kind.__module__.startswith(LOOSE)})),
-        kinds={kind.kind: kind.version for kind in kinds},
-        files=file_digests(graph, world.files),
-    )
-
-
 def note(
-    cache: Cache, asked: Asked, nodes: Iterable[NodeFinished], finished: RunFinished, made: float, *, stopped: bool
+    cache: Cache,
+    asked: Asked,
+    nodes: Iterable[NodeFinished],
+    finished: RunFinished,
+    made: float,
+    versions: Callable[[], Mapping[str, str]],
+    *,
+    stopped: bool = False,
 ) -> None:
-    """Add a run to the history: as a row of its own, or, where it is a mere repetition of the last one, as a count."""
+    """Add a run to the history: as a row of its own, or, where it is a mere repetition of the last one, as a count.
+
+    versions: gives those of the packages; asked only for a row.
+    """
     ended = tuple(nodes)
-    outputs = tuple(replace(one, path=str(Path(one.path).absolute()) if one.path else "") for one in finished.outputs)
+    outputs = tuple(replace(one, path=one.path and os.path.abspath(one.path)) for one in finished.outputs)
     like = _like(asked, ended, outputs)
     if finished.ok and not finished.ran:
         before = cache.runs(asked.workflow)
@@ -191,10 +164,6 @@ def _told(past: Past) -> bytes:
     return json.dumps(told, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "surrogatepass")
 
 
-_PLAIN = ("ending", "seconds", "ran", "hits", "skipped", "failed", "computed", "saved", "versions")
-_OUTPUT = ("name", "path", "digest", "value", "action", "file")
-
-
 def _node(node: NodeFinished) -> list[object]:
     return [node.node, node.kind, node.action, round(node.seconds, 4), node.device, node.key, node.why]
 
@@ -203,24 +172,5 @@ def _like(asked: Asked, nodes: Iterable[NodeFinished], outputs: Iterable[SavedOu
     """A digest of all that a run was asked for and gave, whether it was computed or not."""
     parts = [asked.workflow, asked.source, asked.text, asked.out, asked.device, repr(asked.params), repr(asked.given)]
     parts += [f"{node.node} {node.key}" for node in nodes]
-    parts += [f"{one.name} {one.path} {one.digest} {one.value!r} {one.file}" for one in outputs]
+    parts += [f"{one.name} {one.path} {one.digest} {one.value!r}" for one in outputs]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _outside(workflow: Workflow) -> tuple[str, ...]:
-    """Where settings come from that are not in the file; a picture brings its own params along."""
-    inside = workflow.source and workflow.source.name != Path(workflow.file).name
-    return ("--set",) if inside else ("--set", "<values>")
-
-
-def _param(workflow: Workflow, name: str, given: bool) -> Any:
-    param = workflow.params[name]
-    value = param.value.value
-    if given and param.type == "path" and (param.base / str(value)).exists():
-        return str((param.base / str(value)).absolute())
-    return value
-
-
-def _typed(value: object) -> str:
-    """A param's value as `--set` takes it; a path as a user would type it."""
-    return str(value).lower() if isinstance(value, bool) else as_typed(str(value))

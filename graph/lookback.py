@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import hashlib
 import json
+import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from graph.metadata import read_metadata
 from graph.provenance import read_origin, versions
 from graph.report import duration
 from graph.requests import is_picture
-from graph.runs import MOST, Noted
+from graph.runs import MOST, NOW, Noted
 from graph.tables import cut, render
 from graph.workflow import load
 
@@ -39,7 +40,7 @@ def tell(request: argparse.Namespace, warn: Warn, width: int | None, colour: boo
         raise UsageError(f"--most takes a number from 1, not {request.most}")
     with contextlib.closing(_opened(request.cache, warn)) as cache:
         if request.what.isdecimal():
-            past = _one(cache, int(request.what))
+            past = _one(cache, int(request.what[:20]))
             before = _before(cache, past)
             if request.json:
                 return json.dumps(_as_json(past, before), ensure_ascii=False)
@@ -61,7 +62,7 @@ def _opened(named: str, warn: Warn) -> Cache:
 
 
 def _one(cache: Cache, number: int) -> Past:
-    noted = cache.run(number) if number < 2**62 else None
+    noted = cache.run(number) if number < NOW else None
     past = read(noted) if noted else None
     if past:
         return past
@@ -104,6 +105,22 @@ def _before(cache: Cache, past: Past) -> Past | None:
     return next(iter(_read_all(cache.runs(past.asked.workflow, 1, below=past.number))), None)
 
 
+def command(past: Past) -> tuple[str, ...]:
+    """The words that ask for the same again, as typed from the current folder."""
+    asked = past.asked
+    words = ["darkroom", "run", as_typed(asked.source) if asked.source else "-"]
+    words += [part for name in asked.given for part in ("--set", f"{name}={_typed(asked.params[name])}")]
+    words += [part for folder in asked.nodes for part in ("--nodes", as_typed(folder))]
+    words += ["--out", as_typed(asked.out)] if asked.out != str(Path.cwd() / "outputs") else []
+    words += ["--device", asked.device] if asked.device != "auto" else []
+    return (*words, *(["--only", asked.only] if asked.only else []))
+
+
+def _typed(value: object) -> str:
+    """A param's value as `--set` takes it; a path as a user would type it."""
+    return str(value).lower() if isinstance(value, bool) else as_typed(str(value))
+
+
 # What is said
 
 
@@ -135,7 +152,7 @@ def _full(past: Past, before: Past | None, width: int | None, colour: bool) -> s
         ),
         *([("again", f"{past.times} x, all of it cached; last {_when(past.last)}")] if past.times else []),
         ("workflow", f"{as_typed(asked.source)}{_since(asked.source, asked.text)}" if asked.source else "(no file)"),
-        ("command", past.shell()),
+        ("command", shlex.join(command(past))),
     ]
     nodes = [
         (node.node, node.kind, node.action, f"{node.seconds:.2f}", node.device, node.key[:12], node.why.split("\n")[0])
@@ -202,7 +219,8 @@ def _outputs(outputs: Sequence[SavedOutput]) -> str:
 
 
 def _noticed(output: SavedOutput) -> str:
-    return "" if _state(output) == "there" else f" ({_state(output)})"
+    state = _state(output)
+    return "" if state == "there" else f" ({state})"
 
 
 def _output(output: SavedOutput) -> tuple[str, str, str, str]:
@@ -253,4 +271,4 @@ def _as_json(past: Past, before: Past | None) -> dict[str, Any]:
     told = {name: getattr(past, name) for name in (*plain, "last")}
     told |= {name: getattr(asked, name) for name in ("workflow", "source", "params", "given", "kinds", "files")}
     told |= {"changed": _changed(past, before), "before": before.number if before else 0}
-    return told | {"nodes": nodes, "outputs": outputs, "versions": past.versions, "command": past.command()}
+    return told | {"nodes": nodes, "outputs": outputs, "versions": past.versions, "command": command(past)}

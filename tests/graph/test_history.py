@@ -21,6 +21,7 @@ from graph.errors import Stopped
 from graph.events import NodeFinished, NodeStarted, RunFinished, SavedOutput
 from graph.failpoints import arm, disarm
 from graph.history import MOST_NODES, Asked, Past, note, read
+from graph.lookback import command
 from graph.runs import Noted
 from tests.graph.lab import Heard, Lab
 
@@ -115,7 +116,7 @@ def test_without_a_disk_the_history_ends_with_the_process() -> None:
     cache = Memory()
     finished = RunFinished(True, 1, 0, 1.0)
     for at in range(3):
-        note(cache, ASKED, [NodeFinished("a", "say", "run", 1.0, "", str(at))], finished, float(at), stopped=False)
+        note(cache, ASKED, [NodeFinished("a", "say", "run", 1.0, "", str(at))], finished, float(at), dict)
 
     assert [3, 2] == [noted.number for noted in cache.runs("w", 2)]
     assert () == cache.runs("other")
@@ -274,7 +275,7 @@ def test_what_is_noted_is_read_back(params: dict[str, object], why: str, value: 
     asked = replace(ASKED, params=params, given=tuple(params))
     nodes = (NodeFinished("a", "say", "run", 0.25, "cpu", "00", why),)
     output = SavedOutput("it", "/there/a.png", "sha256:00", value, "saved", {}, "sha256:11")
-    note(cache, asked, nodes, RunFinished(True, 1, 0, 0.5, (output,)), 3.0, stopped=False)
+    note(cache, asked, nodes, RunFinished(True, 1, 0, 0.5, (output,)), 3.0, dict)
     past = read(cache.runs()[0])
 
     assert past
@@ -289,7 +290,7 @@ def test_what_another_version_noted_is_not_read(told: bytes) -> None:
 def test_of_a_large_graph_only_what_was_not_cached_is_told() -> None:
     cache = Memory()
     nodes = [NodeFinished(f"n{at}", "say", "run" if at == 5 else "hit", 1.0) for at in range(MOST_NODES + 1)]
-    note(cache, ASKED, nodes, RunFinished(True, 1, MOST_NODES, 1.0), 1.0, stopped=False)
+    note(cache, ASKED, nodes, RunFinished(True, 1, MOST_NODES, 1.0), 1.0, dict)
     past = read(cache.runs()[0])
 
     assert past
@@ -312,12 +313,14 @@ def test_the_command_is_quoted_for_a_shell(monkeypatch: pytest.MonkeyPatch, tmp_
         out=str(tmp_path / "outputs"),
     )
 
-    assert "darkroom run 'my file.yaml' --set 'prompt=it'\"'\"'s $HOME\n; rm' --set flag=true" == made.shell()
-    assert list(made.command()) == shlex.split(made.shell())
+    assert "darkroom run 'my file.yaml' --set 'prompt=it'\"'\"'s $HOME\n; rm' --set flag=true" == shlex.join(
+        command(made)
+    )
+    assert list(command(made)) == shlex.split(shlex.join(command(made)))
 
 
 def test_the_command_says_what_is_not_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     made = past(source="", given=(), out="/else/where", device="cpu", only="b", nodes=(str(tmp_path / "mine"),))
 
-    assert "darkroom run - --nodes mine --out /else/where --device cpu --only b" == made.shell()
+    assert "darkroom run - --nodes mine --out /else/where --device cpu --only b" == shlex.join(command(made))
