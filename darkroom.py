@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from graph.errors import DarkroomError, MissingError, OutOfMemory, StepError, St
 from graph.events import Event, Silent, Sink, Warned
 from graph.execute import Results, execute
 from graph.filerefs import FileRef, PictureFile
+from graph.locks import HOLDS, Hold, LockWord, Pinned, held, pin
 from graph.node import Context, Field, Node
 from graph.placement import must_have, survey
 from graph.plan import Plan
@@ -56,7 +58,7 @@ __all__ = [
     "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node", "OutOfMemory",
     "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink", "SmallPicture", "StepError",
     "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae", "Value", "Workflow",
-    "WorkflowError", "check", "kinds", "load", "open_session", "plan", "run",
+    "WorkflowError", "check", "kinds", "load", "lock", "open_session", "plan", "run",
 ]  # fmt: skip
 
 
@@ -68,10 +70,11 @@ class Session:
     cache: Cache
     world: World
     sink: Sink
+    hold: Hold = held
 
     def check(self, workflow: Workflow, only: str | None = None) -> Graph:
-        """Wire a workflow. Raises WorkflowError with every mistake of it."""
-        return wire(workflow, self.registry, only)
+        """Wire a workflow. Raises WorkflowError with every mistake of it, or with every drift from its lock."""
+        return self.hold(wire(workflow, self.registry, only), lambda: nullcontext(self.cache))
 
     def plan(self, graph: Graph, force: Collection[str] = ()) -> Plan:
         """Decide what a run would do. Raises UsageError, MissingError."""
@@ -102,18 +105,20 @@ def open_session(
     nodes: Sequence[str | Path] = (),
     sink: Sink | None = None,
     memory_only: bool = False,
+    lock: LockWord = "held",
 ) -> Session:
     """Bring together what runs need.
 
     cache: the folder of results; the user's own unless given. memory_only: keep nothing on disk.
-    nodes: folders with nodes of one's own. Raises UsageError for a device or folder that is not there.
+    nodes: folders with nodes of one's own. lock: whether darkroom.lock is held, required or ignored.
+    Raises UsageError for a device or folder that is not there.
     """
     sink = sink or Silent()
     devices = survey()
     asked = must_have(devices, device)
     registry = kinds(nodes)
     store: Cache = Memory() if memory_only else open_cache(Path(cache) if cache else None, _warner(sink))
-    return Session(registry, store, World(store, Path(out).absolute(), devices, asked), sink)
+    return Session(registry, store, World(store, Path(out).absolute(), devices, asked), sink, HOLDS[lock])
 
 
 def kinds(folders: Sequence[str | Path] = ()) -> Registry:
@@ -131,9 +136,19 @@ def _kinds(folders: tuple[Path, ...]) -> Registry:
     return find_nodes("nodes", folders)
 
 
-def check(workflow: Workflow, *, nodes: Sequence[str | Path] = ()) -> Graph:
-    """Check a workflow. Raises WorkflowError with every mistake of it."""
-    return wire(workflow, kinds(nodes))
+def check(workflow: Workflow, *, nodes: Sequence[str | Path] = (), lock: LockWord = "held") -> Graph:
+    """Check a workflow. Raises WorkflowError with every mistake of it, or with every drift from its lock."""
+    return HOLDS[lock](wire(workflow, kinds(nodes)), lambda: closing(open_cache(None, lambda message: None)))
+
+
+def lock(workflow: Workflow, *, nodes: Sequence[str | Path] = ()) -> Pinned:
+    """Pin the models and the versions of nodes of a workflow in the darkroom.lock beside it.
+
+    Raises WorkflowError, also for a lock that cannot be read, UsageError, MissingError.
+    """
+    graph = wire(workflow, kinds(nodes))
+    with closing(open_cache(None, lambda message: None)) as memo:
+        return pin(graph, memo)
 
 
 def plan(

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from darkroom import Session
     from graph.console import Display
-    from graph.events import SavedOutput
     from graph.steps import Graph
+    from graph.values import Picture
     from graph.workflow import Workflow
 
 Command = Callable[[argparse.Namespace], int]
-Note = Callable[[Sequence["SavedOutput"], bool], None]
-"""Told of what was saved, and whether anything was computed for it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,20 +86,20 @@ def _run(request: argparse.Namespace, display: Display) -> int:
     from graph.context import stoppable
     from graph.errors import MissingError
     from graph.laying import lay
-    from graph.requests import is_picture, refuse_sweep
+    from graph.requests import is_picture, noted_picture, refuse_sweep
     from graph.witness import Seen, watching
 
     refuse_sweep(request)
     seen = Seen()
     with watching(seen):
-        workflow, note = _from_picture(request) if is_picture(request.file) else (_load(request), None)
+        workflow, note = noted_picture(request, _say) if is_picture(request.file) else (_load(request), None)
     with stoppable() as stop, _session(request, display) as session:
         with watching(seen):
             graph = session.check(workflow, request.only)
             _warn(graph)
             planned = session.plan(graph, request.force)
         results = session.run(planned, stop=stop)
-        lay(request, graph, results, session.cache, seen, [str(warning) for warning in graph.warnings])
+        lay(request, graph, results, session.world, session.cache, seen, [str(warning) for warning in graph.warnings])
     display.close()
     if note:
         note(results.saved, "run" in results.actions.values())
@@ -115,7 +113,7 @@ def check(request: argparse.Namespace) -> int:
     from graph.errors import WorkflowError
 
     try:
-        graph = darkroom.check(_load(request), nodes=request.nodes)
+        graph = darkroom.check(_load(request), nodes=request.nodes, lock=request.lock)
     except WorkflowError as error:
         if not request.json:
             raise
@@ -186,6 +184,33 @@ def why(request: argparse.Namespace) -> int:
     return 0
 
 
+def lock(request: argparse.Namespace) -> int:
+    """Pin the models and the versions of nodes that a workflow is made of."""
+    import darkroom
+    from graph.views import pinned_json, pinned_text
+
+    pinned = darkroom.lock(_load(request), nodes=request.nodes)
+    print(json.dumps(pinned_json(pinned), ensure_ascii=False) if request.json else pinned_text(pinned))
+    return 0
+
+
+def history(request: argparse.Namespace) -> int:
+    """List the runs that were made, or tell all of one."""
+    from graph.lookback import tell
+
+    print(tell(request, _say, *_terminal()))
+    return 0
+
+
+def diff(request: argparse.Namespace) -> int:
+    """Say what differs between two pictures and how they were made, and show where."""
+    from graph.comparison import compare
+
+    same, told = compare(request, _picture(request.a), _picture(request.b), *_terminal())
+    print(told)
+    return 0 if same else 1
+
+
 def nodes(request: argparse.Namespace) -> int:
     """List the kinds of nodes, or explain one."""
     import darkroom
@@ -215,7 +240,7 @@ def graph(request: argparse.Namespace) -> int:
     import darkroom
     from graph.drawing import draw
 
-    print(draw(darkroom.check(_load(request), nodes=request.nodes), request.format))
+    print(draw(darkroom.check(_load(request), nodes=request.nodes, lock="ignored"), request.format))
     return 0
 
 
@@ -253,9 +278,7 @@ def watermark(request: argparse.Namespace) -> int:
     import darkroom
     from graph.context import alone
 
-    registry = darkroom.kinds()
-    path = darkroom.PictureFile.find(request.picture, Path.cwd())
-    picture, *_ = alone(registry["load_image"], _say, {"path": path})
+    registry, picture = darkroom.kinds(), _picture(request.picture)
     given: dict[str, object] = {"expect": request.expect, "length": request.length}
     for method in [request.method] if request.method else ["dwt_dct_svd", "dwt_dct"]:
         text, found, _ = alone(registry["read_watermark"], _say, {**given, "method": method}, image=picture)
@@ -305,6 +328,7 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         device=request.device,
         nodes=request.nodes,
         sink=sink or choose_sink(json=False, quiet=True),
+        lock=getattr(request, "lock", "ignored"),
     )
     try:
         yield session
@@ -312,16 +336,13 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         session.cache.close()
 
 
-def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:
-    from graph.requests import picture_workflow
-    from graph.rerun import compare
+def _picture(name: str) -> Picture:
+    import darkroom
+    from graph.context import alone
 
-    workflow, origin = picture_workflow(request, _say)
-
-    def note(saved: Sequence[SavedOutput], computed: bool) -> None:
-        _say(compare(Path(request.file), origin, saved, changed=bool(request.set), computed=computed))
-
-    return workflow, note
+    path = darkroom.PictureFile.find(name, Path.cwd())
+    picture: Picture = alone(darkroom.kinds()["load_image"], _say, {"path": path})[0]
+    return picture
 
 
 def _warn(graph: Graph) -> None:
@@ -365,7 +386,9 @@ def _own_folders() -> None:
                 del sys.modules[loaded]
 
 
-COMMANDS: tuple[Command, ...] = (run, check, plan, why, nodes, schema, graph, cache, models, watermark, c2pa, doctor)
+COMMANDS: tuple[Command, ...] = (
+    run, check, plan, why, lock, history, diff, nodes, schema, graph, cache, models, watermark, c2pa, doctor,
+)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from graph import runs
 from graph.index import is_broken, is_busy
 from graph.memory import Memory
+from graph.runs import NOW, Noted
 from graph.store import INLINE, Note, Result, Store
 
 if TYPE_CHECKING:  # see graph/store.py
@@ -91,6 +93,18 @@ class Cache(Protocol):
 
     def note_led(self, workflow: str, trail: str) -> None:
         """Say that the latest keys of a workflow are those of this trail."""
+
+    def note_run(self, run: Noted) -> None:
+        """Add a run to the history, with the next commit."""
+
+    def note_again(self, run: Noted) -> None:
+        """Count one more time that a run was asked for, and all of it was there."""
+
+    def runs(self, workflow: str = "", most: int = 1, below: int = NOW) -> tuple[Noted, ...]:
+        """The last runs before that of number `below`, of a workflow or of all (""), newest first."""
+
+    def run(self, number: int) -> Noted | None:
+        """The run of this number."""
 
     def flush(self) -> None:
         """Return when everything remembered is in the index."""
@@ -237,6 +251,21 @@ class Disk:
                 self._fresh.notes[space, name] = value
                 self._commit_soon()
 
+    def note_run(self, run: Noted) -> None:
+        with self._lock:
+            self._fresh.note_run(run)
+            self._commit_soon()
+
+    def note_again(self, run: Noted) -> None:
+        runs.repeat(self._store.folder, run)
+
+    def runs(self, workflow: str = "", most: int = 1, below: int = NOW) -> tuple[Noted, ...]:
+        store = self._store
+        return self._read(lambda: runs.newest(store.rows, store.folder, workflow, most, below)) or ()
+
+    def run(self, number: int) -> Noted | None:
+        return self._read(lambda: runs.numbered(self._store.rows, self._store.folder, number))
+
     def flush(self) -> None:
         with self._lock:
             self._commit()
@@ -328,7 +357,7 @@ class _Batch(Memory):
         return len(self._results)
 
     def __bool__(self) -> bool:
-        return bool(self._results or self._blobs or self.notes)
+        return bool(self._results or self._blobs or self.notes or self._runs)
 
     def write_to(self, store: Store) -> None:
         """Write all of it in one transaction."""
@@ -336,7 +365,7 @@ class _Batch(Memory):
 
         with self._lock:  # reading a blob moves it
             blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
-        store.write(self._results.values(), blobs, self._flat_notes())
+        store.write(self._results.values(), blobs, self._flat_notes(), self._runs)
 
     def _flat_notes(self) -> Iterator[Note]:
         return ((space, name, value) for (space, name), value in self.notes.items())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graph.cache import Cache
@@ -27,8 +27,6 @@ from graph.values import Picture, Raster, SavedFile, decode, encode
 
 Obtain = Callable[[From], bytes]
 """Gives the bytes of an output, made again if they are lost."""
-_Saved = tuple[SavedOutput, SavedFile | None]
-"""What is told of an output, and the file of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,6 @@ class Delivery:
     values: Mapping[str, Any] = field(default_factory=dict)
     failures: tuple[tuple[str, DarkroomError], ...] = ()
     """Outputs that could not be saved."""
-    files: tuple[SavedFile, ...] = ()
-    """Of the pictures that were saved or kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Courier:
 
     def deliver(self, outcomes: Mapping[str, Outcome], *, keep_values: bool, save: bool) -> Delivery:
         """Give back all that is wanted and there. One that cannot be saved does not keep the others back."""
-        saved: list[_Saved] = []
+        saved: list[SavedOutput] = []
         failures: list[tuple[str, DarkroomError]] = []
         values: dict[str, Any] = {}
         for wanted, origin, digest in self._there(outcomes):
@@ -67,8 +63,7 @@ class Courier:
                     values[wanted.name] = self._value(origin)
             except DarkroomError as error:
                 failures.append((wanted.name, error))
-        files = tuple(file for _, file in saved if file)
-        return Delivery(tuple(output for output, _ in saved), values, tuple(failures), files)
+        return Delivery(tuple(saved), values, tuple(failures))
 
     def _value(self, origin: From) -> Any:
         return picked(decode(self.obtain(origin)), origin)
@@ -83,18 +78,18 @@ class Courier:
             if origin and isinstance(outcome, Done):
                 yield wanted, origin, outcome.digests[origin.output] if origin.item is None else ""
 
-    def _save(self, wanted: Wanted, origin: From, digest: str) -> list[_Saved]:
+    def _save(self, wanted: Wanted, origin: From, digest: str) -> list[SavedOutput]:
         if is_picture(wanted.type):
             return self._save_pictures(wanted, origin, digest)
         if wanted.type in SCALARS:
             value = self._value(origin)
-            return [(SavedOutput(wanted.name, value=value), None)] if not isinstance(value, list) else []
+            return [SavedOutput(wanted.name, value=value)] if not isinstance(value, list) else []
         if wanted.type is SavedFile:
             file: SavedFile = self._value(origin)
-            return [(SavedOutput(wanted.name, as_typed(file.path), file.pixels), None)]
+            return [_told(wanted, file, file.pixels)]
         return []
 
-    def _save_pictures(self, wanted: Wanted, origin: From, digest: str) -> list[_Saved]:
+    def _save_pictures(self, wanted: Wanted, origin: From, digest: str) -> list[SavedOutput]:
         kept = self._kept(wanted, digest) if digest else None
         if kept:
             return [kept]
@@ -104,7 +99,7 @@ class Courier:
         found = self.found(origin.step)
         return [self._save_picture(wanted, picture, digest if single else "", found) for picture in pictures]
 
-    def _save_picture(self, wanted: Wanted, picture: Raster, digest: str, found: Findings) -> _Saved:
+    def _save_picture(self, wanted: Wanted, picture: Raster, digest: str, found: Findings) -> SavedOutput:
         digest = digest or encode(picture).digest
         kept = self._kept(wanted, digest)
         if kept:
@@ -114,13 +109,13 @@ class Courier:
         origin = f"sha256:{digest}"
         file = write_with_origin(shown, self.graph, wanted.name, origin, memo, folder, self._pattern(), found)
         self.cache.note_saved(self._saved_key(wanted, digest), file)
-        return SavedOutput(wanted.name, as_typed(file.path), file.pixels), file
+        return _told(wanted, file, file.pixels)
 
-    def _kept(self, wanted: Wanted, digest: str) -> _Saved | None:
+    def _kept(self, wanted: Wanted, digest: str) -> SavedOutput | None:
         file = self.cache.saved(self._saved_key(wanted, digest))
         if file is None or not still_there(file):
             return None
-        return SavedOutput(wanted.name, as_typed(file.path), f"sha256:{digest}", action="kept"), file
+        return replace(_told(wanted, file, f"sha256:{digest}"), action="kept")
 
     def _saved_key(self, wanted: Wanted, digest: str) -> str:
         place = [digest, str(self.world.folder), self.world.workflow, wanted.name]
@@ -129,6 +124,10 @@ class Courier:
     def _pattern(self) -> str:
         pictures = sum(is_picture(wanted.type) for wanted in self.graph.wanted)
         return "{name}-{n:05}.png" if pictures == 1 else "{name}-{output}-{n:05}.png"
+
+
+def _told(wanted: Wanted, file: SavedFile, pixels: str) -> SavedOutput:
+    return SavedOutput(wanted.name, as_typed(file.path), pixels, file=f"sha256:{file.digest}")
 
 
 def _options(wanted: Wanted) -> tuple[From, ...]:

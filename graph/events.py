@@ -102,6 +102,8 @@ class SavedOutput:
     action: Literal["saved", "kept"] = "saved"
     """kept: the file of an earlier run is still there, with these very bytes."""
     cell: Mapping[str, object] = field(default_factory=dict)
+    file: str = ""
+    """"sha256:..." of the file's bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from graph.asking import asked_of
 from graph.cache import Cache, Result
 from graph.context import Running, Stop
 from graph.deliver import Courier, Delivery
@@ -34,15 +35,17 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
+from graph.history import note
 from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
+from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
-from graph.values import Blob, ModelHandle, SavedFile
+from graph.values import Blob, ModelHandle
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +67,6 @@ class Results:
     """Of the outputs of each node that has some."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """By digest: the files and models that parameters named."""
-    files_saved: tuple[SavedFile, ...] = ()
-    """The files of the pictures that were saved or kept."""
 
 
 @over_many_objects
@@ -101,13 +102,16 @@ def execute(
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
     run.loaded.let_go_of_all()
+    results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
+    finished = _finished(results)
     cache.note_latest(plan.graph.workflow.name, run.keys)
+    asked = asked_of(plan.graph, world)
+    note(cache, asked, run.finished.values(), finished, time.time(), versions, stopped=stopped is not None)
     cache.flush()
     for name, failure in delivery.failures:
         if not isinstance(failure, Stopped):
             sink.emit(OutputFailed(name, str(failure)))
-    results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
-    sink.emit(_finished(results))
+    sink.emit(finished)
     if stopped:
         raise stopped
     return results
@@ -125,7 +129,6 @@ def _results(run: _Run, delivery: Delivery, seconds: float, *, stopped: bool) ->
         run.finished,
         {name: outcome.digests for name, outcome in run.outcomes.items() if isinstance(outcome, Done)},
         run.files,
-        delivery.files,
     )
 
 

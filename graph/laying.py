@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from graph.asking import asked_of
 from graph.cache import Cache
 from graph.errors import DarkroomError
 from graph.events import SavedOutput
@@ -17,17 +18,24 @@ from graph.fields import file_parameters
 from graph.filerefs import FileRef
 from graph.files import digest_of
 from graph.node import source
+from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
 from graph.trail import DEVICES, FORMAT, code, name_of
 from graph.values import SavedFile, decode
-from graph.witness import Seen, are_settled, watching
+from graph.witness import SIZE, Seen, are_settled, stamp, watching
 
 _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 """What the system makes up when it is read."""
 
 
 def lay(
-    request: argparse.Namespace, graph: Graph, results: Results, cache: Cache, seen: Seen, warnings: Sequence[str]
+    request: argparse.Namespace,
+    graph: Graph,
+    results: Results,
+    world: World,
+    cache: Cache,
+    seen: Seen,
+    warnings: Sequence[str],
 ) -> None:
     """Keep the trail of a run that is done.
 
@@ -41,20 +49,21 @@ def lay(
     with watching(seen):
         is_same = _has_same_files(graph, results, cache)
     written = tuple(_written(graph, results, cache))
-    looked = _looked(seen, graph, [os.path.abspath(request.file), *(file.path for file in written if file)])
+    looked = _looked(seen, graph, [os.path.abspath(request.file), *(file[0] for file in written if file)])
     states = looked.stamps()
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
         return
     trail = {
         "format": FORMAT,
         "workflow": graph.workflow.name,
+        "asked": asked_of(graph, world).as_json(),
         "code": code(request.nodes),
         "looked": states,
         "listed": sorted(looked.listed),
         "warnings": list(warnings),
         "steps": [_step(step, results) for step in graph.steps],
         "outputs": [_output(graph, output) for output in results.saved],
-        "files": [[file.path, file.digest, file.size] for file in written if file],
+        "files": [file for file in written if file],
     }
     cache.note_trail(name, json.dumps(trail, separators=(",", ":")).encode())
     cache.note_led(graph.workflow.name, name)
@@ -78,15 +87,21 @@ def _named(graph: Graph) -> Iterator[FileRef]:
         yield from (value for value in values if isinstance(value, FileRef))
 
 
-def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[SavedFile | None]:
-    """Every file that the run left; None for one of which nothing is known any more."""
-    yield from results.files_saved
+def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[tuple[str, str, int] | None]:
+    """Path, sha256 and size of every file that the run left; None for one of which nothing is known any more."""
+    for output in results.saved:
+        if output.file:
+            path = os.path.abspath(output.path)
+            size = stamp(path, False)[SIZE:]
+            yield (path, output.file.removeprefix("sha256:"), size[0]) if size else None
     for name, step in graph.steps.items():
         for digest in results.digests.get(name, ()) if writes_files(step.node) else ():
             data = cache.blob(digest)
             value = None if data is None else decode(data)
-            if value is None or isinstance(value, SavedFile):
-                yield value
+            if value is None:
+                yield None
+            elif isinstance(value, SavedFile):
+                yield value.path, value.digest, value.size
 
 
 def _looked(seen: Seen, graph: Graph, without: Collection[str]) -> Seen:
@@ -108,4 +123,5 @@ def _step(name: str, results: Results) -> list[Any]:
 def _output(graph: Graph, output: SavedOutput) -> list[Any]:
     kinds = {wanted.name: wanted.type for wanted in graph.wanted}
     action = "kept" if is_picture(kinds[output.name]) else output.action
-    return [output.name, os.path.abspath(output.path) if output.path else "", output.digest, output.value, action]
+    path = os.path.abspath(output.path) if output.path else ""
+    return [output.name, path, output.digest, output.value, action, output.file]

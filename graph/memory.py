@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from graph.runs import NOW, Noted
 
 if TYPE_CHECKING:
     from graph.store import Result
@@ -28,6 +31,7 @@ class Memory:
         self._latest: dict[str, dict[str, str]] = {}
         self._saved: dict[str, SavedFile] = {}
         self._files: dict[str, str] = {}
+        self._runs: list[Noted] = []
 
     def result(self, key: str) -> Result | None:
         return self._results.get(key)
@@ -90,6 +94,21 @@ class Memory:
 
     def note_led(self, workflow: str, trail: str) -> None:
         """Do nothing, likewise."""
+
+    def note_run(self, run: Noted) -> None:
+        with self._lock:
+            self._runs.append(replace(run, number=len(self._runs) + 1, last=run.made))
+
+    def note_again(self, run: Noted) -> None:
+        with self._lock:
+            self._runs[run.number - 1] = replace(run, times=run.times + 1)
+
+    def runs(self, workflow: str = "", most: int = 1, below: int = NOW) -> tuple[Noted, ...]:
+        known = (run for run in reversed(self._runs) if workflow in ("", run.workflow) and run.number < below)
+        return tuple(known)[:most]
+
+    def run(self, number: int) -> Noted | None:
+        return next((run for run in self._runs if run.number == number), None)
 
     def flush(self) -> None:
         """Do nothing."""

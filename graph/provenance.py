@@ -7,11 +7,14 @@ import importlib.metadata
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from graph.errors import MissingError
+from graph.fields import file_parameters
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
 from graph.metadata import Seal
@@ -46,6 +49,10 @@ class Origin:
     files: Mapping[str, str]
     """By the name that the workflow uses: sha256 of each file or model."""
     versions: Mapping[str, str]
+    nodes: Mapping[str, Any] = field(default_factory=dict)
+    """By node: its parameters after defaults, where the workflow alone decides them."""
+    kinds: Mapping[str, Any] = field(default_factory=dict)
+    """The versions of the kinds."""
 
 
 def metadata(
@@ -64,9 +71,9 @@ def metadata(
         "params": {name: param.value.value for name, param in workflow.params.items()},
         "nodes": {name: _parameters(step.instance) for name, step in graph.steps.items() if step.instance},
         "kinds": {step.kind: step.node.version for step in graph.steps.values()},
-        "files": _files(graph, memo),
+        "files": file_digests(graph, memo),
         "found": found,
-        "versions": versions(),
+        "versions": dict(versions()),
     }
     return {CHUNK: json.dumps(told, ensure_ascii=False, sort_keys=True, default=str)}
 
@@ -116,10 +123,12 @@ def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
             hint="Only pictures that Darkroom saved, and that no other program re-saved, can be run again.",
         ) from error
     name, file, folder, output, digest = names
-    return Origin(text, name, file, folder, params, output, digest, files, told.get("versions", {}))
+    rest = [part if isinstance(part := told.get(word), dict) else {} for word in ("versions", "nodes", "kinds")]
+    return Origin(text, name, file, folder, params, output, digest, files, *rest)
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """The versions of what decides the bits of a picture; what is not installed is left out."""
     found = {}
     for package in _PACKAGES:
@@ -127,7 +136,18 @@ def versions() -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return MappingProxyType(found)
+
+
+def file_digests(graph: Graph, memo: Memo) -> dict[str, str]:
+    """The sha256 of each file and model that a graph names, by the name it uses; one that went away is left out."""
+    files = {}
+    for step in graph.steps.values():
+        for name in file_parameters(step.node) if step.instance else ():
+            if isinstance(ref := getattr(step.instance, name), FileRef):
+                with contextlib.suppress(MissingError):
+                    files[ref.written] = digest_of(ref, memo)
+    return files
 
 
 def seed_of(graph: Graph) -> int | None:
@@ -141,16 +161,6 @@ def seed_of(graph: Graph) -> int | None:
 
 def _parameters(node: Any) -> dict[str, Any]:
     return {name: value.written if isinstance(value, FileRef) else value for name, value in dict(node).items()}
-
-
-def _files(graph: Graph, memo: Memo) -> dict[str, str]:
-    files = {}
-    for step in graph.steps.values():
-        for value in dict(step.instance).values() if step.instance else ():
-            if isinstance(value, FileRef):
-                with contextlib.suppress(MissingError):  # one that went away meanwhile keeps no picture back
-                    files[value.written] = digest_of(value, memo)
-    return files
 
 
 def _seen_from(folder: Path, start: Path) -> str:

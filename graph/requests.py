@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from graph.errors import UsageError
+from graph.events import SavedOutput
 from graph.provenance import Origin
-from graph.rerun import workflow_of
+from graph.rerun import compare, workflow_of
 from graph.signatures import STARTS
 from graph.workflow import Workflow, load, set_params
 
 Say = Callable[[str], None]
+Note = Callable[[Sequence[SavedOutput], bool], None]
+"""Told of what was saved, and whether anything was computed for it."""
 
 
 def workflow(request: argparse.Namespace, say: Say) -> Workflow:
@@ -24,6 +27,16 @@ def picture_workflow(request: argparse.Namespace, say: Say) -> tuple[Workflow, O
     """Load the workflow inside a picture, with what --set says, and how the picture was made."""
     inside, origin = workflow_of(Path(request.file))
     return _set(inside, request, say), origin
+
+
+def noted_picture(request: argparse.Namespace, say: Say) -> tuple[Workflow, Note]:
+    """The same, with a note that says whether the pixels came out the same."""
+    inside, origin = picture_workflow(request, say)
+
+    def note(saved: Sequence[SavedOutput], computed: bool) -> None:
+        say(compare(Path(request.file), origin, saved, changed=bool(request.set), computed=computed))
+
+    return inside, note
 
 
 def is_picture(name: str) -> bool:

@@ -25,7 +25,7 @@ def workflow_of(picture: Path) -> tuple[Workflow, Origin]:
     known = {name: value for name, value in origin.params.items() if name in workflow.params}
     filled = set_values(workflow, known)
     params = {name: _based(param, folders) for name, param in filled.params.items()}
-    return replace(filled, name=origin.name, params=params), origin
+    return replace(filled, name=origin.name, params=params, source=picture.absolute()), origin
 
 
 def compare(

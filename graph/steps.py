@@ -77,6 +77,8 @@ class Graph:
     """What is needed for the outputs, in an order in which every step comes after those that it needs."""
     wanted: tuple[Wanted, ...]
     warnings: tuple[Mistake, ...] = ()
+    only: str = ""
+    """The node that a run is to go no further than; "" for all of the workflow."""
 
 
 @cache

@@ -58,6 +58,8 @@ from typing import TYPE_CHECKING, Any
 from graph.failpoints import reached
 from graph.index import FORMAT, begin_anew, open_index
 from graph.living import alone, living, register
+from graph.runs import Noted
+from graph.runs import write as write_runs
 
 if TYPE_CHECKING:  # declaring all the types of values takes longer than a run that finds everything
     from graph.values import Blob
@@ -271,7 +273,9 @@ class Store:
                 if self._index.in_transaction:
                     self._index.execute("ROLLBACK")
 
-    def write(self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note]) -> None:
+    def write(
+        self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note], runs: Iterable[Noted] = ()
+    ) -> None:
         """Keep a batch: all of it, or nothing that a reader would see."""
         large = [blob for blob in blobs if len(blob.data) > INLINE]
         results = list(results)
@@ -289,6 +293,7 @@ class Store:
             reached("index.notes")
             noted = (_note_row(note, now) for note in notes)
             index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
+            write_runs(index, runs)
             for blob in large:
                 self.put(blob)  # again only if a gc took it since
 

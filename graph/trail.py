@@ -27,6 +27,7 @@ from typing import Any
 
 from graph.cache import Cache, default_folder, open_cache
 from graph.events import NodeFinished, RunFinished, RunStarted, SavedOutput, Sink, Warned
+from graph.history import Asked, note
 from graph.index import FORMAT as CACHE_FORMAT
 from graph.signatures import STARTS
 from graph.standing import as_typed, stands
@@ -63,8 +64,8 @@ def follow(request: argparse.Namespace, sink: Sink, say: Say) -> bool:
             return False
         for warning in trail["warnings"]:
             say(warning)
-        _repeat(trail, cache, sink, start)
         _note_latest(trail, cache, name)
+        sink.emit(_repeated(trail, cache, sink, start))
         return True
     finally:
         cache.close()
@@ -91,6 +92,7 @@ def name_of(request: argparse.Namespace) -> str:
         "only": request.only,
         "device": request.device,
         "nodes": request.nodes,
+        "lock": request.lock,
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(ENVIRONMENT)},
         "python": sys.version,
         "root": str(ROOT),
@@ -128,21 +130,28 @@ def _holds(trail: Trail, cache: Cache, folders: list[str]) -> bool:
     )
 
 
-def _repeat(trail: Trail, cache: Cache, sink: Sink, start: float) -> None:
-    """Tell what `execute` tells of a plan of nothing but hits, and do what it does."""
-    steps = trail["steps"]
-    sink.emit(RunStarted(trail["workflow"], len(steps), 1, tuple((step[NODE], step[KIND]) for step in steps)))
-    cache.touch(digest for step in steps for digest in step[DIGESTS])
-    for step in steps:
-        sink.emit(NodeFinished(*step[:DIGESTS]))
-    hits = sum(step[ACTION] == "hit" for step in steps)
+def _repeated(trail: Trail, cache: Cache, sink: Sink, start: float) -> RunFinished:
+    """Tell what `execute` tells of a plan of nothing but hits, do what it does, and give how it ended."""
+    nodes = [NodeFinished(*step[:DIGESTS]) for step in trail["steps"]]
+    sink.emit(RunStarted(trail["workflow"], len(nodes), 1, tuple((node.node, node.kind) for node in nodes)))
+    cache.touch(digest for step in trail["steps"] for digest in step[DIGESTS])
+    for node in nodes:
+        sink.emit(node)
+    hits = sum(node.action == "hit" for node in nodes)
     outputs = tuple(_output(*output) for output in trail["outputs"])
-    seconds = time.perf_counter() - start
-    sink.emit(RunFinished(True, 0, hits, seconds, outputs, 0, len(steps) - hits))
+    finished = RunFinished(True, 0, hits, time.perf_counter() - start, outputs, 0, len(nodes) - hits)
+    note(cache, Asked.of_json(trail["asked"]), nodes, finished, time.time(), _versions)
+    return finished
 
 
-def _output(name: str, path: str, digest: str, value: Any, action: Any) -> SavedOutput:
-    return SavedOutput(name, as_typed(path) if path else "", digest, value, action)
+def _output(name: str, path: str, digest: str, value: Any, action: Any, file: str) -> SavedOutput:
+    return SavedOutput(name, as_typed(path) if path else "", digest, value, action, file=file)
+
+
+def _versions() -> Mapping[str, str]:
+    from graph.provenance import versions  # asked for where another run came between, which is rare
+
+    return versions()
 
 
 def _note_latest(trail: Trail, cache: Cache, name: str) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from graph import runs
 from graph.errors import MissingError, UsageError
 from graph.failpoints import reached
 from graph.index import FORMAT
@@ -127,6 +128,9 @@ def verify(folder: Path, warn: Warn) -> Verified:
             if not sound and store.drop_if_damaged(digest):
                 damaged += 1
                 dropped += [digest][: _PAGE - len(dropped)]
+        with store.transaction() as index:
+            if lost := runs.drop_damaged(index):
+                warn(f"entries of the history are damaged; {lost} are dropped")
         return Verified(read[0], read[1], tuple(dropped), damaged)
 
 
@@ -159,6 +163,7 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
         with store.transaction() as index:
             for table in ("results", "blobs", "notes"):
                 index.execute(f"DELETE FROM {table}")
+            runs.forget_all(index, store.folder)
             for path in _files(store):
                 path.unlink(missing_ok=True)
         _shrink(store)
@@ -299,6 +304,7 @@ def _forget(store: Store, before: float) -> None:
     with store.transaction() as index:
         index.execute(f"DELETE FROM results WHERE made < ? AND {without}", (before,))
         index.execute("DELETE FROM notes WHERE space = ? AND made < ?", (b"file", before))
+        runs.forget(index, store.folder, before)
 
 
 def _shrink(store: Store) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from graph.errors import Mistake
 from graph.explain import Change, words
+from graph.locks import Pinned
 from graph.node import parameters
 from graph.order import ancestors
 from graph.plan import Plan, Planned
@@ -111,3 +112,31 @@ def _device(part: Planned) -> str:
 def _plain(value: object) -> Any:
     written = getattr(value, "written", value)
     return json.loads(json.dumps(written, default=str)) if not isinstance(written, Mapping) else dict(written)
+
+
+def pinned_text(pinned: Pinned) -> str:
+    """Say what a lock pins, and what is pinned otherwise than before."""
+    counts = [
+        f"{count} {noun}{'s' * (count != 1)}"
+        for noun, count in (("kind", len(pinned.part["kinds"])), ("file", len(pinned.part["files"])))
+    ]
+    changed = [
+        f"  {name}: {'was ' + _pin(was) if was else 'new'}{', is now ' + _pin(now) if was and now else ''}"
+        f"{', is gone' if not now else ''}"
+        for _, name, was, now in pinned.changes()
+    ]
+    news = any(pinned.before.values())
+    return "\n".join([f"{pinned.path}: {pinned.workflow} with {' and '.join(counts)}", *(changed if news else [])])
+
+
+def pinned_json(pinned: Pinned) -> dict[str, Any]:
+    """What a lock pins, as `lock --json` prints it."""
+    changes = [{"what": what, "name": name, "before": was, "now": now} for what, name, was, now in pinned.changes()]
+    return {"lock": str(pinned.path), "workflow": pinned.workflow, **pinned.part, "changes": changes}
+
+
+def _pin(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    told = value.get("sha256") or value.get("code") or ""
+    return f"sha256 {told[:12]}…" if told else f"version {value.get('version')}"

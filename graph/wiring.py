@@ -53,6 +53,7 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
         {name: known[name] for name in order if name in kept},
         wanted,
         (*workflow.warnings, *unsaved(workflow, wanted), *unused(known, kept, only)),
+        only or "",
     )
 
 

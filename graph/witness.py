@@ -25,6 +25,8 @@ _LISTING = ("scandir", "listdir")
 _SETTLED = 2_000_000_000
 """Nanoseconds after which a second change of a file is sure to have another time stamp, on every file system."""
 
+SIZE = 3
+"""Where the size of a file stands in its stamp."""
 Stamp = list[int]
 """What tells a state of a path from every other. Empty where nothing is there; of a folder whose entries nobody asked
 for, no more than that it is one."""

@@ -70,6 +70,14 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="append", default=[], metavar="NODE", help="run it whatever is cached")
 
 
+def _lock_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(lock="held")
+    either = parser.add_mutually_exclusive_group()
+    strict = "refuse what darkroom.lock does not name, too"
+    either.add_argument("--locked", dest="lock", action="store_const", const="required", help=strict)
+    either.add_argument("--no-lock", dest="lock", action="store_const", const="ignored", help="ignore darkroom.lock")
+
+
 def _json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs: JSON on standard output, nothing else")
 
@@ -80,6 +88,17 @@ def _nodes_option(parser: argparse.ArgumentParser) -> None:
 
 def _cache_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", default="", metavar="DIR", help='where results are kept; "none" keeps none')
+
+
+def _history_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", default="", metavar="WHAT", help="a run's number, a workflow, or a picture")
+    parser.add_argument("--most", type=int, default=20, help="how many runs")
+
+
+def _diff_words(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("a", metavar="A")
+    parser.add_argument("b", metavar="B")
+    parser.add_argument("--out", default="outputs", metavar="FILE", help="where the difference is shown (outputs)")
 
 
 def _cache_words(parser: argparse.ArgumentParser) -> None:
@@ -132,10 +151,13 @@ def _graph_words(parser: argparse.ArgumentParser) -> None:
 
 
 OPTIONS: Mapping[str, tuple[Options, ...]] = {
-    "run": (_file_options, _place_options, _run_options, _run_words, _json_option),
-    "check": (_file_options, _json_option),
-    "plan": (_file_options, _place_options, _run_options, _plan_words, _json_option),
+    "run": (_file_options, _place_options, _run_options, _run_words, _lock_options, _json_option),
+    "check": (_file_options, _lock_options, _json_option),
+    "plan": (_file_options, _place_options, _run_options, _plan_words, _lock_options, _json_option),
     "why": (_file_options, _place_options, _why_words, _json_option),
+    "lock": (_file_options, _json_option),
+    "history": (_cache_option, _history_words, _json_option),
+    "diff": (_diff_words, _json_option),
     "nodes": (_nodes_option, _nodes_words),
     "schema": (_nodes_option,),
     "graph": (_file_options, _graph_words),

@@ -83,6 +83,8 @@ class Workflow:
     warnings: tuple[Mistake, ...]
     unreadable: frozenset[str] = frozenset()
     """Params and nodes left out because of a mistake that is already told: not to be told as unknown."""
+    source: Path | None = None
+    """The file that it was read from, a picture where it was inside one; None for standard input and texts."""
 
 
 VERSION = 1
@@ -97,7 +99,8 @@ def load(path: str | Path) -> Workflow:
     """
     if str(path) == "-":
         return parse(sys.stdin.buffer.read(MAX_BYTES + 1), "<stdin>", Path.cwd())
-    return parse(_bytes_of(Path(path)), str(path), Path(path).absolute().parent)
+    source = Path(path).absolute()
+    return replace(parse(_bytes_of(Path(path)), str(path), source.parent), source=source)
 
 
 @builds

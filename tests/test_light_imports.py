@@ -67,7 +67,7 @@ def test_a_list_loads_nothing_heavy(command: str, tmp_path: Path) -> None:
     assert (0, set()) == (code, modules & HEAVY)
 
 
-@pytest.mark.parametrize("command", ["check", "plan"])
+@pytest.mark.parametrize("command", ["check", "plan", "lock"])
 def test_a_look_at_a_workflow_loads_nothing_heavy(command: str, workflow: Path, tmp_path: Path) -> None:
     code, modules = _loaded(tmp_path, command, str(workflow))
 

@@ -20,7 +20,7 @@ from graph.witness import Seen, are_settled, stamp, watching
         lambda path: path.read_bytes(),
         lambda path: os.path.exists(path),
         lambda path: os.path.isdir(str(path)),
-        lambda path: open(path).close(),  # noqa: SIM115
+        lambda path: open(path).close(),
         lambda path: path.resolve(),
         lambda path: os.access(path, os.R_OK) and os.stat(path),
     ],
