@@ -11,7 +11,6 @@ The wiring reads `parameters`, `ports` and `outputs` of the class; nothing is de
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import types
 import typing
@@ -178,14 +177,6 @@ def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
 def source(node: type[Node]) -> str:
     """The file that declares a node, for messages."""
     return inspect.getsourcefile(node) or node.__module__
-
-
-@cache
-def content(node: type[Node]) -> str:
-    """sha256 of the file of a node that is no part of a package, and so has no releases; "" for the others."""
-    if not node.__module__.startswith(LOOSE):
-        return ""
-    return hashlib.sha256(Path(source(node)).read_bytes()).hexdigest()
 
 
 def type_name(kind: Any, many: bool = False) -> str:
