@@ -35,7 +35,7 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.made import encoded, handles, holds_file, is_known
+from graph.made import encoded, handles, is_known, surprise
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
@@ -186,7 +186,7 @@ class _Run:
 
     def _still_holds(self, step: Step, ready: Ready) -> bool:
         """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
-        return not self._bring(step) and not self.moved and not _reads_files(ready)
+        return not self._bring(step) and not self.moved and not ready.reads_files
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -246,23 +246,27 @@ class _Run:
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
-        if _reads_files(ready) and self._prepared(step) != ready:
+        if ready.reads_files and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
-        again = step.name in self.plan.forced or step.name in self.actions
         digests = tuple(blob.digest for blob in blobs)
+        if word := surprise(step, blobs, self._expected(step, ready)):
+            self.sink.emit(Warned(word, step.name))
         self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
         self.outcomes[step.name] = Done(digests)
-        if not step.cache:
-            return
-        known = self.cache.result(ready.key) if again else None
-        if known and known.outputs != digests and not holds_file(blobs):
-            message = f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
-            self.sink.emit(Warned(message, step.name))
-        self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
+        if step.cache:
+            self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
+
+    def _expected(self, step: Step, ready: Ready) -> tuple[str, ...]:
+        """What this key gave before, in this run or whenever it was, here or in another process."""
+        outcome = self.outcomes.get(step.name)
+        if isinstance(outcome, Done) and self.keys.get(step.name) == ready.key:
+            return outcome.digests
+        known = self.cache.result(ready.key)
+        return known.outputs if known else ()
 
     # Values
 
@@ -394,7 +398,3 @@ class _Gone(StepError):
 
     def __init__(self, step: str) -> None:
         super().__init__(f"{step} failed")
-
-
-def _reads_files(ready: Ready) -> bool:
-    return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graph.ages import NEVER, TAKES, lasts
 from graph.filerefs import FileRef
 from graph.metadata import Seal
 from graph.values import Picture, SavedFile, Value
@@ -30,7 +31,7 @@ __all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters"
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
 LOOSE = "darkroom_nodes_"
 """How the modules of files begin that the user names with --nodes."""
-RESERVED = frozenset({"use", "when", "each", "device", "cache", "doc", "after"})
+RESERVED = frozenset({"use", "when", "each", "device", "cache", "fresh", "doc", "after"})
 """Keys of a node in a workflow that can never be ports or parameters."""
 
 
@@ -74,6 +75,8 @@ class Node(BaseModel):
     `accelerated=True` says that the node computes with a model's weights, on a device, in a precision; where its
     ports for models are optional, it does so only when one of them is linked.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
+    `fresh` is for a node that reads the world (a clock, a listing of files): "always", or for how long a result lasts,
+    such as "1h"; a workflow may say otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -82,6 +85,7 @@ class Node(BaseModel):
     version: ClassVar[int] = 1
     accelerated: ClassVar[bool] = False
     converts: ClassVar[tuple[str, ...]] = ()
+    fresh: ClassVar[str] = NEVER
 
     def __init_subclass__(
         cls,
@@ -90,10 +94,15 @@ class Node(BaseModel):
         version: int = 1,
         accelerated: bool = False,
         converts: tuple[str, ...] = (),
+        fresh: str = NEVER,
         **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
-        cls.kind, cls.version, cls.accelerated, cls.converts = kind, version, accelerated, converts
+        cls.kind, cls.version, cls.accelerated, cls.converts, cls.fresh = kind, version, accelerated, converts, fresh
+        try:
+            lasts(fresh)
+        except ValueError:
+            raise ValueError(f'{kind}: fresh takes {TAKES}, not "{fresh}"') from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import pytest
 from graph import code
 from graph.cache import Memory
 from graph.code import Code, Codes, declared_in, modules_changed, source_paths
+from graph.modules import Module, module
 from graph.node import Node
 from graph.registry import find_nodes
 
@@ -90,11 +91,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Package
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The modules that were read."""
     found: list[str] = []
-    read = code.module
 
-    def noted(source: bytes, name: str, *, is_package: bool) -> code.Module:
+    def noted(source: bytes, name: str, *, is_package: bool) -> Module:
         found.append(name)
-        return read(source, name, is_package=is_package)
+        return module(source, name, is_package=is_package)
 
     monkeypatch.setattr(code, "module", noted)
     return found
