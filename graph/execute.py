@@ -32,7 +32,6 @@ from graph.events import (
     Warned,
 )
 from graph.failures import Failure, told
-from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
 from graph.made import encoded, handles, is_known, surprise
@@ -186,7 +185,7 @@ class _Run:
 
     def _still_holds(self, step: Step, ready: Ready) -> bool:
         """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
-        return not self._bring(step) and not self.moved and not ready.reads_files
+        return not self._bring(step) and not self.moved and not ready.files
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -243,10 +242,11 @@ class _Run:
         self._note_handles(step, arguments)
         self._note_files(ready)
         context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
+        node: Any = ready.node.model_copy(deep=True)  # so that it changes no key by writing into its parameters
         start = time.perf_counter()
-        result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
+        result = node.run(context, **arguments)
         seconds = time.perf_counter() - start
-        if ready.reads_files and self._prepared(step) != ready:
+        if ready.files and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
         return seconds
@@ -381,10 +381,8 @@ class _Run:
         return outcome.digests[value[1]] if isinstance(outcome, Done) else ""
 
     def _note_files(self, ready: Ready) -> None:
-        for name in file_parameters(type(ready.node)):
-            file = getattr(ready.node, name)
-            if file is not None:
-                self.files[digest_of(file, self.world.files)] = file.path
+        for file in ready.files:
+            self.files[digest_of(file, self.world.files)] = file.path
 
     def _note_handles(self, step: Step, arguments: Mapping[str, object]) -> None:
         for argument in arguments.values():

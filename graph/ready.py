@@ -72,9 +72,10 @@ class Ready:
     placed: Placed
 
     @property
-    def reads_files(self) -> bool:
-        """Whether a parameter names a file."""
-        return any(getattr(self.node, name) is not None for name in file_parameters(type(self.node)))
+    def files(self) -> tuple[FileRef, ...]:
+        """What its parameters name."""
+        given = (getattr(self.node, name) for name in file_parameters(type(self.node)))
+        return tuple(file for file in given if file is not None)
 
 
 @dataclass(frozen=True, slots=True)
