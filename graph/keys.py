@@ -15,6 +15,8 @@ from typing import Any
 
 FORMAT = 2
 """Raise it when the text of a recipe changes for the same step: everything is computed anew then."""
+_MOST_BITS = 4096
+"""Of a whole number that is written in decimal digits: Python refuses to write very many."""
 CODE = "code"
 """The name under which the digest of a node's code stands among what else its result depends on."""
 
@@ -60,6 +62,8 @@ def tagged(value: object) -> Any:
     JSON itself tells 1, 1.0, true and "1" apart; what it cannot tell is put in an object that names its type.
     Raises TypeError for what has no canonical form, rather than let a constant stand for it.
     """
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return {"int": hex(value)}
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
