@@ -7,6 +7,7 @@ values are again what they were.
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 from collections import Counter
@@ -199,6 +200,10 @@ def _with(model: Model, name: str, node: Node) -> Model:
     return replace(model, nodes={**model.nodes, name: node})
 
 
+def _unused(model: Model, word: str) -> str:
+    return next(name for at in itertools.count() if (name := f"{word}{at}") not in model.nodes)
+
+
 def change_a_parameter(draw: st.DrawFn, model: Model) -> tuple[Model, set[str]]:
     name = draw(st.sampled_from([name for name, node in model.nodes.items() if DEFAULTS[node.kind]]))
     node = model.nodes[name]
@@ -218,7 +223,7 @@ def rewire(draw: st.DrawFn, model: Model) -> tuple[Model, set[str]]:
 
 
 def add(draw: st.DrawFn, model: Model) -> tuple[Model, set[str]]:
-    kind, name = draw(st.sampled_from(sorted(DEFAULTS))), f"new{len(model.nodes)}_{draw(st.integers(0, 999))}"
+    kind, name = draw(st.sampled_from(sorted(DEFAULTS))), _unused(model, "new")
     return _with(model, name, Node(kind, _parameters(draw, kind), _links(draw, kind, model.nodes))), {name}
 
 
@@ -230,7 +235,7 @@ def delete(draw: st.DrawFn, model: Model) -> tuple[Model, set[str]]:
 
 def rename(draw: st.DrawFn, model: Model) -> tuple[Model, set[str]]:
     old = draw(st.sampled_from(sorted(model.nodes)))
-    new = f"other{len(model.nodes)}_{draw(st.integers(0, 999))}"
+    new = _unused(model, "other")
     names = {name: new if name == old else name for name in model.nodes}
     nodes = {
         names[name]: replace(
