@@ -30,9 +30,9 @@ from graph.node import LOOSE, Node
 _FORMAT = 1
 """Of the notes, and of what `graph.modules` makes of a source."""
 _START = "__init__.py"
-_RUNNING: dict[str, Module] = {}
-"""By path: modules that this process has imported, as they were when that was noticed: edits of a file change nothing
-of what runs."""
+_SEEN: dict[str, Module] = {}
+"""By path: modules as this process saw them last. Once one is imported, it counts as it was then: an edit of its file
+changes nothing of what runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,26 +209,27 @@ class _Tree:
         return self._names[folder]
 
     def _module(self, path: str) -> Module:
-        known = _RUNNING.get(path) or self._modules.get(path)
-        if known is None:
-            known = self._modules[path] = self._looked_at(path)
-            if path in self._imported:
-                _RUNNING[path] = known
-        return known
+        if path not in self._modules:
+            seen = _SEEN.get(path) if path in self._imported else None
+            self._modules[path] = _SEEN[path] = seen or self._looked_at(path)
+        return self._modules[path]
 
     def _looked_at(self, path: str) -> Module:
         """A module by what is remembered of it, read if its file is another or young."""
         try:
-            stat = os.stat(path)
             remembered = self._remembered.get(path)
-            if remembered and remembered[0] == looks(stat):
+            if remembered and remembered[0] == looks(os.stat(path)):
                 return Module(remembered[1], tuple(remembered[2]))
-            source = Path(path).read_bytes()
+            return self._read(path)
         except OSError:
             return Module("", ())  # it went away just now: whoever imports it will say so
+
+    def _read(self, path: str) -> Module:
+        with open(path, "rb") as file:
+            before, source, after = os.fstat(file.fileno()), file.read(), os.fstat(file.fileno())
         read = module(source, self._dotted(path), is_package=os.path.basename(path) == _START)
-        if is_settled(stat) and looks(os.stat(path)) == looks(stat):
-            self._remembered[path] = [looks(stat), read.digest, read.imports]
+        if looks(before) == looks(after) and is_settled(before):
+            self._remembered[path] = [looks(before), read.digest, read.imports]
             self._is_changed = True
         return read
 

@@ -360,7 +360,7 @@ def _unpack(tree: Any, arrays: tuple[Tensor, ...]) -> Any:
     if kind in ("tensor", "bytes"):
         array = arrays[tree["at"]]
         return array if kind == "tensor" else array.data
-    value = object.__new__(_TYPES[kind])
+    value: Any = object.__new__(_TYPES[kind])
     for field in fields(value):
         part = _unpack(tree[field.name], arrays) if field.name in tree or field.default is MISSING else field.default
         object.__setattr__(value, field.name, part)

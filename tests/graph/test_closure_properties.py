@@ -153,8 +153,8 @@ def _links(draw: st.DrawFn, kind: str, before: Mapping[str, Node]) -> dict[str, 
         case "say":
             return {}
         case "join":
-            second = draw(st.none() | texts)
-            return {"a": (draw(texts),)} | ({"b": (second,)} if second else {})
+            ports = ["a", "b"] if draw(st.booleans()) else ["a"]
+            return {port: (draw(texts),) for port in ports}
         case "join_all":
             several = st.lists(texts, min_size=1, max_size=3).map(tuple)
             return {"texts": draw(several | st.sampled_from(lists).map(lambda name: (name,)) if lists else several)}

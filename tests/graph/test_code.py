@@ -71,7 +71,7 @@ class Package:
         for name in [name for name in sys.modules if name.partition(".")[0] == self.name]:
             del sys.modules[name]
         importlib.invalidate_caches()
-        code._RUNNING.clear()
+        code._SEEN.clear()
         return Codes().of(self.node(), self.memo)
 
 
@@ -213,6 +213,15 @@ def test_a_module_that_this_process_runs_counts_as_it_was_loaded(package: Packag
     package.write("sd/far.py", "not_yet_loaded = 1")
 
     assert before.digest != Codes().of(node, package.memo).digest
+
+
+def test_a_module_that_is_imported_after_the_first_look_counts_as_it_was_then(package: Package) -> None:
+    before, node = package.code(), package.node()
+    importlib.import_module(f"{package.name}.sd.far")
+    package.write("sd/far.py", "edited_while_it_runs = 1")
+
+    assert before.digest == Codes().of(node, package.memo).digest
+    assert before.digest != package.code().digest
 
 
 def test_the_paths_tell_when_the_code_may_have_changed(package: Package) -> None:

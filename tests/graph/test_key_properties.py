@@ -46,7 +46,7 @@ VALUES = st.recursive(
     ),
     max_leaves=10,
 )
-ODD = (
+ODD: tuple[object, ...] = (
     None, False, True, 0, 1, 0.0, -0.0, 1.0, "", "0", "1", "1.0", "True", "true", "None", "null", b"", b"1", "b'1'",
     math.nan, "nan", math.inf, -math.inf, "inf", [], (), {}, [[]], [()], ((),), [1, 2], (1, 2), [1, [2]], [[1], 2],
     {"a": 1}, [["a", 1]], [("a", 1)], (("a", 1),), {"a": 1.0}, {"a": True}, {1: "a"}, {"1": "a"}, {True: "a"},
@@ -129,7 +129,7 @@ def test_the_same_parameter_made_again_has_the_same_key(value: object) -> None:
         if isinstance(part, (list, tuple)):
             return type(part)(map(turned, part))
         if isinstance(part, Mapping):
-            return {name: turned(item) for name, item in reversed(part.items())}
+            return {name: turned(item) for name, item in reversed([*part.items()])}
         return copy.deepcopy(part)
 
     assert key(value) == key(turned(value))
