@@ -34,8 +34,8 @@ from graph.events import (
 from graph.failures import Failure, told
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.made import encoded, handles, is_known, surprise
-from graph.node import outputs, returned
+from graph.made import QUICK, encoded, handles, is_known, surprise
+from graph.node import outputs, own_copy, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
@@ -242,7 +242,7 @@ class _Run:
         self._note_handles(step, arguments)
         self._note_files(ready)
         context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
-        node: Any = ready.node.model_copy(deep=True)  # so that it changes no key by writing into its parameters
+        node = own_copy(ready.node)
         start = time.perf_counter()
         result = node.run(context, **arguments)
         seconds = time.perf_counter() - start
@@ -253,19 +253,20 @@ class _Run:
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
         digests = tuple(blob.digest for blob in blobs)
-        if word := surprise(step, blobs, self._expected(step, ready)):
+        if word := surprise(step, blobs, self._expected(step, ready, seconds)):
             self.sink.emit(Warned(word, step.name))
         self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
         self.outcomes[step.name] = Done(digests)
         if step.cache:
             self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
 
-    def _expected(self, step: Step, ready: Ready) -> tuple[str, ...]:
-        """What this key gave before, in this run or whenever it was, here or in another process."""
+    def _expected(self, step: Step, ready: Ready, seconds: float) -> tuple[str, ...]:
+        """What this key gave before, in this run or whenever it was; in another process meanwhile, if it took long."""
         outcome = self.outcomes.get(step.name)
         if isinstance(outcome, Done) and self.keys.get(step.name) == ready.key:
             return outcome.digests
-        known = self.cache.result(ready.key)
+        is_new = step.cache and step.name not in self.plan.forced and step.name not in self.actions
+        known = None if is_new and seconds < QUICK else self.cache.result(ready.key)
         return known.outputs if known else ()
 
     # Values

@@ -12,6 +12,9 @@ from graph.node import outputs, type_name
 from graph.steps import Step
 from graph.values import Blob, ModelHandle, SavedFile, Value, decode, encode
 
+QUICK = 0.001
+"""Seconds of work beside which a look into the cache for what another process gave would cost something."""
+
 
 def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
     """Check what a node gave against what it declares, and give each value its bytes. Raises StepError."""

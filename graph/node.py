@@ -29,6 +29,7 @@ from graph.values import Picture, SavedFile, Value
 __all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
 
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+_CONSTANT = (str, int, float, type(None))
 LOOSE = "darkroom_nodes_"
 """How the modules of files begin that the user names with --nodes."""
 RESERVED = frozenset({"use", "when", "each", "device", "cache", "fresh", "doc", "after"})
@@ -181,6 +182,11 @@ def outputs(node: type[Node]) -> dict[str, Output]:
 def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
     """What `run` gave, one value an output."""
     return tuple(result) if len(outputs(node)) > 1 or hasattr(result, "_fields") else (result,)
+
+
+def own_copy(node: Node) -> Any:
+    """A copy that its run may write into, whatever its parameters hold."""
+    return node.model_copy(deep=any(not isinstance(value, _CONSTANT) for value in vars(node).values()))
 
 
 def source(node: type[Node]) -> str:

@@ -172,9 +172,10 @@ def why_run(step: Step, ready: Ready, cache: Cache, latest: Mapping[str, str], *
         return "forced"
     if not step.cache:
         return "cache: false"
-    if (known := cache.result(ready.key)) and not _is_fresh(step, known):
+    known = cache.result(ready.key) if step.fresh != NEVER or writes_files(step.node) else None
+    if known and not _is_fresh(step, known):
         return "fresh: always" if step.fresh == ALWAYS else f"older than {step.fresh}"
-    if writes_files(step.node) and known:
+    if known and writes_files(step.node):
         return "its file is gone, or was changed"
     return reason(step, ready.recipe, cache, latest)
 

@@ -74,8 +74,8 @@ class Ready:
     @property
     def files(self) -> tuple[FileRef, ...]:
         """What its parameters name."""
-        given = (getattr(self.node, name) for name in file_parameters(type(self.node)))
-        return tuple(file for file in given if file is not None)
+        given = [getattr(self.node, name) for name in file_parameters(type(self.node))]
+        return tuple([file for file in given if file is not None])
 
 
 @dataclass(frozen=True, slots=True)
