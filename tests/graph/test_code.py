@@ -289,3 +289,27 @@ def test_the_sampler_uses_its_steps_and_no_picture_formats() -> None:
 
     assert {"nodes/sampler.py", "nodes/sd/sampling.py", "nodes/sd/families/sdxl.py"} <= used.keys()
     assert {"nodes/sd/picture_files.py", "nodes/resize.py", "graph/values.py"}.isdisjoint(used)
+
+
+def test_every_kind_has_code_of_its_own() -> None:
+    nodes, codes, memo = find_nodes("nodes", plugins=False).kinds.values(), Codes(), Memory()
+
+    assert [] == [node.kind for node in nodes if declared_in(node) not in codes.of(node, memo).modules]
+    assert len(nodes) == len({codes.of(node, memo).digest for node in nodes})
+
+
+def test_all_modules_of_a_package_are_remembered_in_one_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, memo = find_nodes("nodes", plugins=False).kinds.values(), Memory()
+    asked: list[str] = []
+    ask = memo.file_digest
+
+    def counted(name: str) -> str | None:
+        asked.append(name)
+        return ask(name)
+
+    monkeypatch.setattr(memo, "file_digest", counted)
+    codes = Codes()
+    for node in nodes:
+        codes.of(node, memo)
+
+    assert 1 == len(asked)
