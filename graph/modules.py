@@ -44,6 +44,8 @@ def _said(part: object) -> Iterator[str]:
         yield f"({type(part).__name__}"
         for name in part._fields:
             value = getattr(part, name, None)
+            if isinstance(part, ast.JoinedStr):  # Python 3.12 puts empty texts into some f-strings
+                value = [piece for piece in part.values if getattr(piece, "value", None) != ""]
             if name not in _SILENT and value is not None and value != []:
                 yield f" {name}="
                 yield from _said(value)

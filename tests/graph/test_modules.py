@@ -78,6 +78,23 @@ def test_what_does_something_else_is_other_code(one: str, other: str) -> None:
     assert read(one).digest != read(other).digest
 
 
+def test_every_python_reads_the_same() -> None:
+    source = """
+    type = match = None
+
+    @decorator(1)
+    async def f(a: int, /, b=1_000, *args, c: str = "x" "y", **kw) -> "T":
+        async with a as b, c: yield [x async for x in y if (z := x)]
+        return f"{a!r:>{b}} {a:.{c}} {{}} {f'{a}'}" f"" if a < b <= 1e3 else lambda: (1j, b"\\0", ..., -0.0)
+
+    match a:
+        case {"k": [1, *rest], **more} if rest: pass
+        case C(x=1 | 2) as d: raise E from None
+    """
+
+    assert "8cb3d01df1ae15389baab960a66f4ab91a37b1723414c1bc5d48adc6990a52a6" == read(source).digest
+
+
 def test_imports_are_found_wherever_they_stand() -> None:
     found = imports("""
         import a, b.c as d
