@@ -1,10 +1,22 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
-    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints", "standing", "witness"),
+    (
+        "errors",
+        "events",
+        "tables",
+        "pace",
+        "streams",
+        "signatures",
+        "failpoints",
+        "standing",
+        "witness",
+        "modules",
+        "ages",
+    ),
     ("values", "filerefs", "syntax", "report", "metadata"),
     ("outputs", "document", "node", "files", "credentials", "likeness"),
-    ("references", "fields", "registry", "sources", "keys"),
+    ("references", "fields", "registry", "sources", "keys", "code"),
     ("params", "conditions"),
     ("entries",),
     ("workflow",),

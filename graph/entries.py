@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from graph.ages import TAKES, lasts
 from graph.conditions import Condition, Truth, parse_condition
 from graph.document import Branch, Items, Scalar, Table
 from graph.errors import Mistake, Place, WorkflowError
@@ -37,11 +38,13 @@ class Entry:
     device: str | None
     cache: bool
     after: tuple[Link, ...]
+    fresh: str | None = None
+    """How old a result may be; None: as the kind has it."""
     unreadable: frozenset[str] = frozenset()
     """Keys left out because of a mistake that is already told: not to be told again as missing."""
 
 
-RESERVED = ("use", "when", "each", "device", "cache", "doc", "after")
+RESERVED = ("use", "when", "each", "device", "cache", "fresh", "doc", "after")
 """Keys of a node that are never names of ports."""
 NO_MERGE = 'YAML 1.2 has no merge keys. Put what nodes share under "defaults".'
 
@@ -72,6 +75,7 @@ def read_entry(name: Scalar, branch: Branch, mistakes: list[Mistake]) -> Entry |
         device=_device(reserved, mistakes),
         cache=_cache(reserved, mistakes),
         after=_after(reserved, mistakes),
+        fresh=_fresh(reserved, mistakes),
         unreadable=unreadable,
     )
 
@@ -155,6 +159,20 @@ def _cache(reserved: Mapping[str, Branch], mistakes: list[Mistake]) -> bool:
     message = f"cache takes true or false, but got {described(branch)}"
     _tell(mistakes, "syntax", message, branch.place, "Write cache: false to compute the node at every run.")
     return True
+
+
+def _fresh(reserved: Mapping[str, Branch], mistakes: list[Mistake]) -> str | None:
+    branch = reserved.get("fresh")
+    if branch is None:
+        return None
+    try:
+        if isinstance(branch, Scalar) and lasts(branch.text) >= 0:
+            return branch.text
+    except ValueError:
+        pass
+    hint = "Write its unit too." if isinstance(branch, Scalar) and type(branch.value) in (int, float) else ""
+    _tell(mistakes, "syntax", f"fresh takes {TAKES}, but got {described(branch)}", branch.place, hint)
+    return None
 
 
 def _after(reserved: Mapping[str, Branch], mistakes: list[Mistake]) -> tuple[Link, ...]:

@@ -32,13 +32,12 @@ from graph.events import (
     Warned,
 )
 from graph.failures import Failure, told
-from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
 from graph.history import note
 from graph.loaded import Loaded
-from graph.made import encoded, holds_file, is_known
-from graph.node import outputs, returned
+from graph.made import QUICK, encoded, is_known, surprise
+from graph.node import outputs, own_copy, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
 from graph.provenance import versions
@@ -205,7 +204,7 @@ class _Run:
 
     def _still_holds(self, step: Step, ready: Ready) -> bool:
         """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
-        return not self._bring(step) and not self.moved and not _reads_files(ready)
+        return not self._bring(step) and not self.moved and not ready.files
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -262,26 +261,32 @@ class _Run:
         self.loaded.note(arguments)
         self._note_files(ready)
         context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
+        node = own_copy(ready.node)
         start = time.perf_counter()
-        result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
+        result = node.run(context, **arguments)
         seconds = time.perf_counter() - start
-        if _reads_files(ready) and self._prepared(step) != ready:
+        if ready.files and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
-        again = step.name in self.plan.forced or step.name in self.finished
         digests = tuple(blob.digest for blob in blobs)
+        if word := surprise(step, blobs, self._expected(step, ready, seconds)):
+            self.sink.emit(Warned(word, step.name))
         self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
         self.outcomes[step.name] = Done(digests)
-        if not step.cache:
-            return
-        known = self.cache.result(ready.key) if again else None
-        if known and known.outputs != digests and not holds_file(blobs):
-            message = f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
-            self.sink.emit(Warned(message, step.name))
-        self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
+        if step.cache:
+            self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
+
+    def _expected(self, step: Step, ready: Ready, seconds: float) -> tuple[str, ...]:
+        """What this key gave before, in this run or whenever it was; in another process meanwhile, if it took long."""
+        outcome = self.outcomes.get(step.name)
+        if isinstance(outcome, Done) and self.keys.get(step.name) == ready.key:
+            return outcome.digests
+        is_new = step.cache and step.name not in self.plan.forced and step.name not in self.finished
+        known = None if is_new and seconds < QUICK else self.cache.result(ready.key)
+        return known.outputs if known else ()
 
     # Values
 
@@ -381,10 +386,8 @@ class _Run:
         self.loaded.let_go(value, self.outcomes, self.over)
 
     def _note_files(self, ready: Ready) -> None:
-        for name in file_parameters(type(ready.node)):
-            file = getattr(ready.node, name)
-            if file is not None:
-                self.files[digest_of(file, self.world.files)] = file.path
+        for file in ready.files:
+            self.files[digest_of(file, self.world.files)] = file.path
 
 
 class _Gone(StepError):
@@ -392,7 +395,3 @@ class _Gone(StepError):
 
     def __init__(self, step: str) -> None:
         super().__init__(f"{step} failed")
-
-
-def _reads_files(ready: Ready) -> bool:
-    return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))

@@ -8,9 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from graph.cache import Cache
-from graph.keys import differences
+from graph.code import declared_in, modules_changed
+from graph.keys import CODE, differences
+from graph.node import parameters, ports
 from graph.sources import origins
 from graph.steps import Step
+
+_NAMED = 3
+"""How many modules are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +27,12 @@ class Change:
     now: Any
     origin: str = ""
     """Of an input: the reference that brings it."""
+    code: str = ""
+    """Of the node's code: the modules that changed."""
 
     def __str__(self) -> str:
+        if self.code:
+            return f"its code changed ({self.code})"
         if self.origin:
             return f"{self.field} brings another value ({self.origin})"
         return f"{self.field} was {words(self.before)}, is now {words(self.now)}"
@@ -35,7 +44,8 @@ def changes(step: Step, recipe: str, cache: Cache, latest: Mapping[str, str]) ->
     if known is None:
         return None
     return tuple(
-        Change(name, before, now, _origin(step, name)) for name, before, now in differences(known.recipe, recipe)
+        Change(name, before, now, _origin(step, name), _code(step, name, before, now, cache))
+        for name, before, now in differences(known.recipe, recipe)
     )
 
 
@@ -59,6 +69,16 @@ def words(value: Any, most: int = 60) -> str:
     if len(text) <= most:
         return text
     return text[: most - 2] + '…"' if text.startswith('"') else text[: most - 1] + "…"
+
+
+def _code(step: Step, name: str, before: Any, now: Any, cache: Cache) -> str:
+    """Which modules changed, where a field is the node's code; "" where it is another."""
+    own = name in parameters(step.node) or name in ports(step.node)
+    if name.removeprefix("its ") != CODE or own:
+        return ""
+    changed = modules_changed(str(before), str(now), cache)
+    more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    return ", ".join(changed[:_NAMED]) + more or f"{declared_in(step.node)} or what it uses"
 
 
 def _origin(step: Step, name: str) -> str:

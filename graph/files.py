@@ -18,7 +18,7 @@ _SETTLED = 2.0
 
 
 class Memo(Protocol):
-    """Remembers digests of files by what `stat` says of them. A Cache is one."""
+    """Remembers what files hold by what `stat` says of them. A Cache is one."""
 
     def file_digest(self, stat_key: str) -> str | None: ...
 
@@ -73,15 +73,20 @@ def _hashed(path: Path, cache: Memo) -> str:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         after = os.fstat(file.fileno())
     stat_key = _stat_key(path, before)
-    if stat_key == _stat_key(path, after) and _is_settled(before):
+    if stat_key == _stat_key(path, after) and is_settled(before):
         cache.note_file_digest(stat_key, digest)
     return digest
 
 
-def _is_settled(stat: os.stat_result) -> bool:
+def is_settled(stat: os.stat_result) -> bool:
+    """Whether a file is so old that a change of it could not go unseen."""
     return time.time() - max(stat.st_mtime, stat.st_ctime) >= _SETTLED
 
 
+def looks(stat: os.stat_result) -> list[int]:
+    """What tells one state of a file from another, without reading it."""
+    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
 def _stat_key(path: Path, stat: os.stat_result) -> str:
-    facts = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    return json.dumps([str(path), *facts])
+    return json.dumps([str(path), *looks(stat)])

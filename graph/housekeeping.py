@@ -12,14 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from graph import upkeep
+from graph import ages, upkeep
 from graph.cache import default_folder
 from graph.errors import UsageError
 from graph.tables import render
 
 _UNITS = {"": 1} | {f"{letter}{end}": base**power for power, letter in enumerate("KMGT", 1)
                     for end, base in (("", 1000), ("B", 1000), ("IB", 1024))} | {"B": 1}  # fmt: skip
-_SPANS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _NO_LIMIT = sys.maxsize
 _NAMED = 20
 """How many damaged values are named."""
@@ -52,10 +51,11 @@ def parse_size(text: str) -> int:
 
 def parse_age(text: str) -> float:
     """Read an age as people write it ("30d", "12h", "2 w", "45min") as seconds. Raises UsageError."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]+)", text.strip(), re.ASCII)
-    if not found or found[2] not in _SPANS:
-        raise UsageError(f'--older-than takes an age, not "{text}"', hint="For example 30d, 12h, 2w or 45min.")
-    return float(found[1]) * _SPANS[found[2]]
+    try:
+        return ages.seconds(text)
+    except ValueError:
+        hint = "For example 30d, 12h, 2w or 45min."
+        raise UsageError(f'--older-than takes an age, not "{text}"', hint=hint) from None
 
 
 def size_words(count: int) -> str:

@@ -1,8 +1,8 @@
 """Recipes and keys: what exactly a result was made from, as canonical text, and its sha256.
 
-A recipe holds the kind, the node's version, every parameter after defaults, the digest of the value that arrives at
-each port, the precision, and nothing else: no name of a node, no path, no order of the file. Two steps with equal
-recipes have equal results, so one is enough.
+A recipe holds the kind, the node's version, the digest of its code, every parameter after defaults, the digest of the
+value that arrives at each port, the precision, and nothing else: no name of a node, no path, no order of the file. Two
+steps with equal recipes have equal results, so one is enough.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when the text of a recipe changes for the same step: everything is computed anew then."""
+_MOST_BITS = 4096
+"""Of a whole number that is written in decimal digits: Python refuses to write very many."""
+CODE = "code"
+"""The name under which the digest of a node's code stands among what else its result depends on."""
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False).encode
 
@@ -30,7 +34,7 @@ def recipe(
     """Write down what a result is made from.
 
     inputs: per port the digest that arrives, or a list of digests.
-    world: what else the result depends on (the output folder of a node that writes files).
+    world: what else the result depends on (the node's code, the output folder of a node that writes files).
     Raises TypeError for a parameter that a key cannot hold.
     """
     parts: dict[str, Any] = {
@@ -58,6 +62,8 @@ def tagged(value: object) -> Any:
     JSON itself tells 1, 1.0, true and "1" apart; what it cannot tell is put in an object that names its type.
     Raises TypeError for what has no canonical form, rather than let a constant stand for it.
     """
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return {"int": hex(value)}
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, float):
@@ -91,7 +97,7 @@ def differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
 
 
 def _flat(parts: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {name: value for name, value in parts.items() if not isinstance(value, dict)}
-    for section in ("parameters", "inputs", "world"):
-        flat |= parts.get(section, {})
-    return flat
+    """The fields of a recipe by name; "its version" where a parameter or port is called like one that all have."""
+    own = {**parts["parameters"], **parts["inputs"]}
+    common = {name: value for name, value in parts.items() if not isinstance(value, dict)} | parts.get("world", {})
+    return {f"its {name}" if name in own else name: value for name, value in common.items()} | own

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from graph.ages import NEVER
 from graph.asking import asked_of
 from graph.cache import Cache
 from graph.errors import DarkroomError
@@ -17,10 +18,9 @@ from graph.execute import Results
 from graph.fields import file_parameters
 from graph.filerefs import FileRef
 from graph.files import digest_of
-from graph.node import source
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
-from graph.trail import DEVICES, FORMAT, code, name_of
+from graph.trail import DEVICES, FORMAT, ROOT, code, name_of
 from graph.values import SavedFile, decode
 from graph.witness import SIZE, Seen, are_settled, stamp, watching
 
@@ -49,7 +49,7 @@ def lay(
     with watching(seen):
         is_same = _has_same_files(graph, results, cache)
     written = tuple(_written(graph, results, cache))
-    looked = _looked(seen, graph, [os.path.abspath(request.file), *(file[0] for file in written if file)])
+    looked = _looked(seen, [os.path.abspath(request.file), *(file[0] for file in written if file)])
     states = looked.stamps()
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
         return
@@ -70,7 +70,7 @@ def lay(
 
 
 def _may_be_repeated(step: Step) -> bool:
-    return step.cache and not any(name in step.linked for name in file_parameters(step.node))
+    return step.cache and step.fresh == NEVER and not any(name in step.linked for name in file_parameters(step.node))
 
 
 def _has_same_files(graph: Graph, results: Results, cache: Cache) -> bool:
@@ -104,11 +104,11 @@ def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[tuple[str
                 yield value.path, value.digest, value.size
 
 
-def _looked(seen: Seen, graph: Graph, without: Collection[str]) -> Seen:
+def _looked(seen: Seen, without: Collection[str]) -> Seen:
     """What decides the run: not what is compared by content, nor the cache itself."""
-    plugins = {source(step.node) for step in graph.steps.values()}
-    asked = (seen.asked | plugins | set(DEVICES)) - set(without)
+    asked = (seen.asked | set(DEVICES)) - set(without)
     kept = {path for path in asked if not path.startswith(_NOT_FILES) or path in DEVICES}
+    kept = {path for path in kept if not (path.endswith(".py") and path.startswith(f"{ROOT}{os.sep}"))}  # `code`
     return Seen(kept, seen.listed | set(DEVICES))
 
 

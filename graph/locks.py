@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from graph.code import Codes
 from graph.errors import MissingError, Mistake, Place, UsageError, WorkflowError
 from graph.failpoints import reached
 from graph.fields import file_parameters
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
-from graph.node import content
+from graph.memory import Memory
+from graph.node import LOOSE
 from graph.provenance import versions
 from graph.steps import Graph, Step
 from graph.workflow import Workflow
@@ -110,7 +112,8 @@ def _parts(graph: Graph, memo: Memo) -> Part:
 
 
 def _kind(step: Step) -> dict[str, Any]:
-    code = content(step.node)
+    """The version; of a node that has no releases, what its code says as well."""
+    code = Codes().of(step.node, Memory()).digest if step.node.__module__.startswith(LOOSE) else ""
     return {"version": step.node.version} | ({"code": code} if code else {})
 
 

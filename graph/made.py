@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+from graph.ages import NEVER
 from graph.errors import StepError
 from graph.node import outputs, type_name
 from graph.steps import Step
 from graph.values import Blob, ModelHandle, SavedFile, Value, decode, encode
+
+QUICK = 0.001
+"""Seconds of work beside which a look into the cache for what another process gave would cost something."""
 
 
 def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
@@ -44,9 +48,15 @@ def is_known(data: bytes) -> bool:
     return True
 
 
-def holds_file(blobs: tuple[Blob, ...]) -> bool:
-    """Whether one of these values is a file that a node wrote."""
-    return any(isinstance(decode(blob.data), SavedFile) for blob in blobs)
+def surprise(step: Step, blobs: tuple[Blob, ...], before: tuple[str, ...]) -> str:
+    """What to say of values that are others than the same key gave before; "" where nothing is strange about that.
+
+    The world that a node reads may change, and a file that it writes may have another name each time.
+    """
+    is_same = not before or before == tuple(blob.digest for blob in blobs)
+    if is_same or step.fresh != NEVER or any(isinstance(decode(blob.data), SavedFile) for blob in blobs):
+        return ""
+    return f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
 
 
 def handles(value: object) -> Iterator[ModelHandle]:

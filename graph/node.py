@@ -11,7 +11,6 @@ The wiring reads `parameters`, `ports` and `outputs` of the class; nothing is de
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import types
 import typing
@@ -22,6 +21,7 @@ from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from graph.ages import NEVER, TAKES, lasts
 from graph.filerefs import FileRef
 from graph.metadata import Seal
 from graph.values import Picture, SavedFile, Value
@@ -29,9 +29,10 @@ from graph.values import Picture, SavedFile, Value
 __all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
 
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
+_CONSTANT = (str, int, float, type(None))
 LOOSE = "darkroom_nodes_"
 """How the modules of files begin that the user names with --nodes."""
-RESERVED = frozenset({"use", "when", "each", "device", "cache", "doc", "after"})
+RESERVED = frozenset({"use", "when", "each", "device", "cache", "fresh", "doc", "after"})
 """Keys of a node in a workflow that can never be ports or parameters."""
 
 
@@ -75,6 +76,8 @@ class Node(BaseModel):
     `accelerated=True` says that the node computes with a model's weights, on a device, in a precision; where its
     ports for models are optional, it does so only when one of them is linked.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
+    `fresh` is for a node that reads the world (a clock, a listing of files): "always", or for how long a result lasts,
+    such as "1h"; a workflow may say otherwise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -83,6 +86,7 @@ class Node(BaseModel):
     version: ClassVar[int] = 1
     accelerated: ClassVar[bool] = False
     converts: ClassVar[tuple[str, ...]] = ()
+    fresh: ClassVar[str] = NEVER
 
     def __init_subclass__(
         cls,
@@ -91,10 +95,15 @@ class Node(BaseModel):
         version: int = 1,
         accelerated: bool = False,
         converts: tuple[str, ...] = (),
+        fresh: str = NEVER,
         **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
-        cls.kind, cls.version, cls.accelerated, cls.converts = kind, version, accelerated, converts
+        cls.kind, cls.version, cls.accelerated, cls.converts, cls.fresh = kind, version, accelerated, converts, fresh
+        try:
+            lasts(fresh)
+        except ValueError:
+            raise ValueError(f'{kind}: fresh takes {TAKES}, not "{fresh}"') from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,17 +184,14 @@ def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
     return tuple(result) if len(outputs(node)) > 1 or hasattr(result, "_fields") else (result,)
 
 
+def own_copy(node: Node) -> Any:
+    """A copy that its run may write into, whatever its parameters hold."""
+    return node.model_copy(deep=any(not isinstance(value, _CONSTANT) for value in vars(node).values()))
+
+
 def source(node: type[Node]) -> str:
     """The file that declares a node, for messages."""
     return inspect.getsourcefile(node) or node.__module__
-
-
-@cache
-def content(node: type[Node]) -> str:
-    """sha256 of the file of a node that is no part of a package, and so has no releases; "" for the others."""
-    if not node.__module__.startswith(LOOSE):
-        return ""
-    return hashlib.sha256(Path(source(node)).read_bytes()).hexdigest()
 
 
 def type_name(kind: Any, many: bool = False) -> str:

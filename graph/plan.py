@@ -23,6 +23,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from graph.ages import ALWAYS, NEVER, lasts
 from graph.cache import Cache, Result
 from graph.errors import DarkroomError, MissingError, UsageError, suggest
 from graph.explain import reason
@@ -83,7 +84,7 @@ def plan(graph: Graph, cache: Cache, world: World, force: Collection[str] = ()) 
     runs: dict[str, str] = {}
     for step in graph.steps.values():
         decided = _decide(step, outcomes, read, cache, world, latest, forced=step.name in force)
-        if decided.action == "run" and step.cache and step.name not in force:
+        if decided.action == "run" and step.cache and step.fresh != ALWAYS and step.name not in force:
             twin = runs.setdefault(decided.key, step.name)
             if twin != step.name:
                 decided = Planned(step, "unknown", f"is made from the same as {twin}")
@@ -96,11 +97,18 @@ def plan(graph: Graph, cache: Cache, world: World, force: Collection[str] = ()) 
 
 
 def find(step: Step, ready: Ready, cache: Cache, *, forced: bool = False) -> Result | None:
-    """What the cache knows of a step, where it may be used: a file that a node wrote must still be there."""
+    """What the cache knows of a step, if it may be used: it is fresh, and a file that was written is still there."""
     if forced or not step.cache:
         return None
     result = cache.result(ready.key)
-    return result if result and (not writes_files(step.node) or _files_stand(result, cache)) else None
+    if result is None or not _is_fresh(step, result):
+        return None
+    return result if not writes_files(step.node) or _files_stand(result, cache) else None
+
+
+def _is_fresh(step: Step, result: Result) -> bool:
+    """Whether a result is young enough. One from the future was made by a clock that is wrong: nobody knows its age."""
+    return step.fresh == NEVER or 0 <= time.time() - result.made < lasts(step.fresh)
 
 
 def reader(cache: Cache, outcomes: Mapping[str, Outcome]) -> Read:
@@ -164,7 +172,10 @@ def why_run(step: Step, ready: Ready, cache: Cache, latest: Mapping[str, str], *
         return "forced"
     if not step.cache:
         return "cache: false"
-    if writes_files(step.node) and cache.result(ready.key):
+    known = cache.result(ready.key) if step.fresh != NEVER or writes_files(step.node) else None
+    if known and not _is_fresh(step, known):
+        return "fresh: always" if step.fresh == ALWAYS else f"older than {step.fresh}"
+    if known and writes_files(step.node):
         return "its file is gone, or was changed"
     return reason(step, ready.recipe, cache, latest)
 

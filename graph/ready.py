@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from graph.code import Codes
 from graph.conditions import holds
 from graph.errors import StepError
-from graph.fields import Given, checked, fitted
+from graph.fields import Given, checked, file_parameters, fitted
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
-from graph.keys import Content, key_of, recipe
-from graph.node import Node, content, parameters
+from graph.keys import CODE, Content, key_of, recipe
+from graph.node import Node, parameters
 from graph.placement import Device, Placed, place
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Step, model_ports, writes_files
@@ -58,6 +59,7 @@ class World:
     device: str = "auto"
     """What the user asks for."""
     workflow: str = ""
+    codes: Codes = field(default_factory=Codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,12 @@ class Ready:
     recipe: str
     key: str
     placed: Placed
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """What its parameters name."""
+        given = [getattr(self.node, name) for name in file_parameters(type(self.node))]
+        return tuple([file for file in given if file is not None])
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +127,8 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
 def _beside(step: Step, node: Node, world: World) -> dict[str, str]:
     """What decides a result besides the node's version, parameters and inputs."""
     beside = _where(step, node, world) if writes_files(type(node)) else {}
-    code = content(type(node))
-    return beside | {"code": code} if code else beside
+    code = world.codes.of(type(node), world.files).digest
+    return beside | {CODE: code} if code else beside
 
 
 def _where(step: Step, node: Node, world: World) -> dict[str, str]:

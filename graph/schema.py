@@ -20,6 +20,11 @@ Schema = dict[str, Any]
 
 _NAME = r"[^\s\d!-/:-@\[-^`{-~][^\s!-,./:-@\[-^`{-~]*"
 """graph.references.NAME for every dialect of regular expressions: some know only ASCII letters as \\w."""
+_FRESH: Schema = {
+    "type": "string",
+    "pattern": r"^(always|never|[0-9]{1,15}(\.[0-9]{1,15})?\s*(min|h|d|w))$",
+    "description": "how old a result may be: always (look again at every run), never (it stays), 30min, 1h, 2d ...",
+}
 _LINK: Schema = {"$ref": "#/$defs/reference"}
 _TEXT: Schema = {"$ref": "#/$defs/text"}
 _PARAM_TYPES = {"text": _TEXT, "path": _TEXT} | {name: {"type": name} for name in ("integer", "number", "boolean")}
@@ -119,7 +124,8 @@ def _node(node: type[Node]) -> Schema:
         "when": {"type": ["string", "boolean"], "description": "run it only if this holds: $flag, $a == x ..."},
         "after": {"anyOf": [_LINK, {"type": "array", "items": _LINK}], "description": "what must be finished before"},
         "device": {"type": "string", "pattern": r"^[^$]+$", "description": "cpu, cuda, cuda:1, mps, xpu"},
-        "cache": {"type": "boolean", "description": "false: run it at every run"},
+        "cache": {"type": "boolean", "description": "false: run it at every run, and remember nothing"},
+        "fresh": _FRESH | {"default": node.fresh},
         "doc": _TEXT,
     }
     return {

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from graph.ages import NEVER
 from graph.conditions import Condition
 from graph.errors import Mistake, Place
 from graph.node import Node, outputs, ports
@@ -41,6 +42,8 @@ class Step:
     """Why it is skipped, where the file alone says so."""
     device: str | None = None
     cache: bool = True
+    fresh: str = NEVER
+    """How old a result from the cache may be; see `graph.ages`."""
     folder: Path = Path()
     """What a relative path starts from that another step gives: the workflow's folder."""
     places: Mapping[str, Place] = field(default_factory=dict)

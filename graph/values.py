@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TYPES: dict[str, type[Value]] = {}
+_TYPES: dict[str, type] = {"tensor": object, "bytes": bytes}  # what arrays are called in bytes
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,7 @@ class Value:
 
     def __init_subclass__(cls, noun: str | None = None, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if noun:
-            cls.noun = noun
+        cls.noun = noun or cls.noun
         if "type" in inspect.get_annotations(cls):
             raise TypeError(f'{cls.__name__}: a value cannot have a field "type", its bytes name its own type by it')
         known = _TYPES.setdefault(cls.__name__, cls)
@@ -361,7 +360,7 @@ def _unpack(tree: Any, arrays: tuple[Tensor, ...]) -> Any:
     if kind in ("tensor", "bytes"):
         array = arrays[tree["at"]]
         return array if kind == "tensor" else array.data
-    value = object.__new__(_TYPES[kind])
+    value: Any = object.__new__(_TYPES[kind])
     for field in fields(value):
         part = _unpack(tree[field.name], arrays) if field.name in tree or field.default is MISSING else field.default
         object.__setattr__(value, field.name, part)
@@ -375,7 +374,8 @@ def _with_arrays(tree: str, arrays: list[Tensor]) -> bytes:
     for name, array in enumerate(arrays):
         start, offsets = start + len(array.data), [start, start + len(array.data)]
         header[str(name)] = {"dtype": array.dtype, "shape": list(array.shape), "data_offsets": offsets}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    # Not escaped: the escapes of two lone surrogates are those of the one character that a pair of them stands for.
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
     text += b" " * (-len(text) % 8)
     return b"".join((len(text).to_bytes(8, "little"), text, *(array.data for array in arrays)))
 

@@ -105,6 +105,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         off=off,
         device=entry.device,
         cache=entry.cache,
+        fresh=entry.fresh or node.fresh,
         folder=scope.workflow.folder,
         places={name: part.value.place for name, part in given.items()},
         origins={name: "node" if name in entry.inputs else "defaults" for name in given},

@@ -548,6 +548,15 @@ def test_a_node_with_a_bug_is_named_with_its_line(shell: Shell) -> None:
     assert "grey.py:10" in err
 
 
+def test_a_node_that_is_not_deterministic_is_named_beside_the_events(shell: Shell) -> None:
+    words = grey("return Picture(image.pixels.convert('L').point(lambda _: os.urandom(1)[0]))", "import os\n")
+    shell("run", *words)
+    code, out, err = shell("run", *words, "--force", "grey", "--json")
+
+    assert (0, True) == (code, all(json.loads(line) for line in out.splitlines()))
+    assert "warning: grey: a greyscale gave other values for the same inputs than before" in err
+
+
 # The world around
 
 

@@ -131,6 +131,10 @@ def _another_text() -> None:
     Path("sheet.yaml").write_text(WORKFLOW.replace("label: one", "label: two"))
 
 
+def _a_lock() -> None:
+    Path("darkroom.lock").write_text('{"format": 1, "workflows": {}}')
+
+
 def _another_node() -> None:
     Path("own/mine.py").write_text(NODE.replace("return 1", "return 2 - 1"))
 
@@ -174,7 +178,7 @@ def _lost_results() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        _another_picture, _an_equal_picture, _another_text, _another_node, _one_more_node, _lost_output, _lost_file,
+        _another_picture, _an_equal_picture, _another_text, _a_lock, _another_node, _one_more_node, _lost_output, _lost_file,
         _altered_output, _empty_cache, _another_result, _lost_results,
     ],
 )  # fmt: skip
@@ -202,8 +206,9 @@ def test_what_may_end_otherwise_leaves_no_trail(desk: Desk, words: tuple[str, ..
     assert not desk.follows(*WORDS, *words)
 
 
-def test_a_node_that_is_not_cached_is_never_passed_over(desk: Desk) -> None:
-    Path("sheet.yaml").write_text(WORKFLOW.replace("use: mine", "use: mine, cache: false"))
+@pytest.mark.parametrize("word", ["cache: false", "fresh: always", "fresh: 1h"])
+def test_a_node_that_is_to_be_asked_is_never_passed_over(desk: Desk, word: str) -> None:
+    Path("sheet.yaml").write_text(WORKFLOW.replace("use: mine", f"use: mine, {word}"))
     desk.run(*WORDS)
 
     assert not desk.follows(*WORDS)

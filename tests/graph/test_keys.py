@@ -95,5 +95,12 @@ def test_what_differs_is_told_by_field() -> None:
     assert [] == differences(old, old)
 
 
+def test_a_parameter_that_is_called_like_a_part_of_all_recipes_hides_nothing() -> None:
+    old = recipe("k", 1, {"version": 7, "code": "x"}, {}, world={"code": "a"})
+    new = recipe("k", 2, {"version": 7, "code": "y"}, {}, world={"code": "b"})
+
+    assert {("its version", 1, 2), ("code", "x", "y"), ("its code", "a", "b")} == set(differences(old, new))
+
+
 def test_a_recipe_is_json() -> None:
     assert "k" == json.loads(recipe("k", 1, {}, {}))["kind"]

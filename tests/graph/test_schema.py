@@ -48,6 +48,7 @@ nodes:
     cfg: 7
     device: cpu
     cache: false
+    fresh: 1.5h
     after: [$positive, $negative]
   decoded: {use: vae_decode, vae: $model.vae, latents: $painted}
   large: {use: upscale, when: $enlarge and $method == plms, image: $decoded.images.0, factor: 2}
@@ -114,6 +115,8 @@ def test_what_fits_here_has_no_mistake_but_missing_files() -> None:
         sketch("other: {model: $model}"),
         sketch("other: {use: noise, model: $model, each: model}"),
         sketch("other: {use: noise, model: $model, cache: maybe}"),
+        sketch("other: {use: noise, model: $model, fresh: 60}"),
+        sketch("other: {use: noise, model: $model, fresh: soon}"),
         sketch("other: {use: noise, model: $model, when: [$a]}"),
         sketch("other: {use: sampler, model: $model, positive: $a, negative: $b, latents: $c, method: elder}"),
         sketch("other: {use: sampler, model: $model, positive: $a, negative: $b, latents: $c, cfg: much}"),
