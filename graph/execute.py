@@ -42,6 +42,7 @@ from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
+from graph.turns import Turns
 from graph.values import Blob, ModelHandle
 
 
@@ -82,7 +83,8 @@ def execute(
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
-    run = _Run(plan, cache, sink, world, stop or Stop(), Loaded(release))
+    stop = stop or Stop()
+    run = _Run(plan, cache, sink, world, stop, Loaded(release), Turns(plan, cache, sink, stop))
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
@@ -126,6 +128,7 @@ class _Run:
     world: World
     stop: Stop
     loaded: Loaded
+    turns: Turns
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
     held: dict[Value, Blob] = field(default_factory=dict)
@@ -224,12 +227,24 @@ class _Run:
         self.actions[step.name] = action
         device, key = "", ""
         if ready:
+            self.turns.note(step.kind, seconds)
             self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
+        """Compute a step; if another process does so just now, take what it gives."""
+        if not self.turns.is_costly(step):
+            self._start(step, ready, why)
+            return
+        with self.turns.claimed(step, ready) as known:
+            if known:
+                self._hit(step, ready, known)
+            else:
+                self._start(step, ready, why)
+
+    def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
         self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
@@ -277,7 +292,9 @@ class _Run:
         if data is None:
             self.stop.check()
             self._remake(self.plan.graph.steps[origin.step])
-            data = self.held[origin.step, origin.output].data
+            data = self.read(origin)
+        if data is None:
+            raise StepError(f"{origin.step} was made again, and evicted at once", hint="Run it again.")
         return data
 
     def read(self, origin: From) -> bytes | None:

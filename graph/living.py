@@ -58,6 +58,18 @@ def living(folder: Path) -> Iterator[tuple[str, float]]:
                 os.close(file)
 
 
+def is_alive(folder: Path, name: str) -> bool:
+    """Whether the process with this name still has the folder open."""
+    try:
+        file = os.open(folder / name, os.O_RDWR)
+    except (FileNotFoundError, ValueError):  # ValueError: a damaged name
+        return False
+    try:
+        return not _try_lock(file)
+    finally:
+        os.close(file)
+
+
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Let one process at a time make or mend the index."""

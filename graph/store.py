@@ -261,8 +261,13 @@ class Store:
                 if self._index.in_transaction:
                     self._index.execute("ROLLBACK")
 
-    def write(self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note]) -> None:
-        """Keep a batch: all of it, or nothing that a reader would see."""
+    def write(
+        self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note], released: Iterable[str] = ()
+    ) -> None:
+        """Keep a batch: all of it, or nothing that a reader would see.
+
+        released: keys whose leases end with it; see graph/leases.py.
+        """
         large = [blob for blob in blobs if len(blob.data) > INLINE]
         results = list(results)
         costs = {digest: result.seconds for result in results for digest in result.outputs}
@@ -279,6 +284,9 @@ class Store:
             reached("index.notes")
             noted = (_note_row(note, now) for note in notes)
             index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
+            reached("index.released")
+            ended = ((key, self.name) for key in released)
+            index.executemany("DELETE FROM leases WHERE key = ? AND holder = ?", ended)
             for blob in large:
                 self.put(blob)  # again only if a gc took it since
 
