@@ -1,7 +1,7 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
-    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints"),
+    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints", "mounts"),
     ("values", "filerefs", "syntax", "report", "metadata"),
     ("outputs", "document", "node", "files", "credentials"),
     ("references", "fields", "registry", "sources", "keys"),

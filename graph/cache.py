@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 from graph.index import is_broken, is_busy
 from graph.leases import Leases
 from graph.memory import Memory
+from graph.mounts import network
 from graph.store import Note, Result, Store
 from graph.values import Blob, SavedFile, decode, encode
 
@@ -165,7 +166,7 @@ class Disk:
             batch = self._waiting[0]
             batch.remember(result, blobs)
             self._give_up(result.key)
-        if result.seconds > _WAIT or batch.count >= _BATCH or batch.bytes >= _MOST_BYTES:
+        if result.seconds > _WAIT or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
             self._commit()
         else:
             self._commit_soon()
@@ -327,6 +328,11 @@ class _Batch(Memory):
     def count(self) -> int:
         return len(self._results)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the blobs."""
+        return self._bytes
+
     def __bool__(self) -> bool:
         return bool(self._results or self._blobs or self.notes or self.released)
 
@@ -352,7 +358,13 @@ class _Batch(Memory):
 def open_cache(folder: Path | None, warn: Warn) -> Cache:
     """Open the cache in a folder, by default the user's; in memory, with one warning, if that fails."""
     try:
-        return Disk(folder or default_folder(), warn)
+        folder = folder or default_folder()
+        disk = Disk(folder, warn)
+        if kind := network(folder):
+            warn(
+                f"the cache in {folder} is on a network ({kind}), where its index can break: name another with --cache"
+            )
+        return disk
     except (OSError, sqlite3.Error, RuntimeError) as error:
         warn(f"results are not kept: the cache cannot be opened ({error})")
         return Memory()

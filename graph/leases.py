@@ -89,7 +89,7 @@ class Leases:
         return (str(rows[0][0]), rows[0][1]) if rows else None
 
     def _is_free(self, key: str, seen: _Row) -> bool:
-        """Whether a lease has no holder that lives, does not hang, and is not this one, which is about to give it up."""
+        """Whether the holder of a lease is dead, hangs, or is this process, which then is about to give it up."""
         if seen[0] == self._store.name or not is_alive(self._store.folder / "living", seen[0]):
             return True
         now = time.monotonic()

@@ -27,11 +27,6 @@ class Memory:
         self._saved: dict[str, SavedFile] = {}
         self._files: dict[str, str] = {}
 
-    @property
-    def bytes(self) -> int:
-        """Of the blobs."""
-        return self._bytes
-
     def result(self, key: str) -> Result | None:
         return self._results.get(key)
 

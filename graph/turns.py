@@ -43,7 +43,7 @@ class Turns:
             self.longest[kind] = seconds
 
     def is_costly(self, step: Step) -> bool:
-        """Whether a step that will run is to be claimed. What runs whatever is known has no use for another's result."""
+        """Whether a step that will run is to be claimed; one that runs whatever is known has no use for a result."""
         if not step.cache or step.name in self.plan.forced:
             return False
         return step.accelerated or self.longest.get(step.kind, COSTLY) >= COSTLY or self._took(step.name) >= COSTLY

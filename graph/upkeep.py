@@ -18,6 +18,7 @@ from pathlib import Path
 from graph.errors import MissingError, UsageError
 from graph.failpoints import reached
 from graph.index import FORMAT
+from graph.leases import drop_dead
 from graph.store import USED, Result, Store
 
 MOST_BYTES = 20 << 30
@@ -137,6 +138,7 @@ def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float =
     """
     with _opened(folder, warn) as store:
         floor = store.floor()
+        drop_dead(store)
         litter = store.sweep() + _sweep_loose(store, floor)
         _drop_vanished(store)
         blobs, freed = _evict(store, floor, most_bytes, time.time() - most_age)
@@ -157,7 +159,7 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
             raise UsageError(f"the cache is in use by process {', '.join(others)}", hint=hint)
         before = Cleared(_number(store, "SELECT count(*) FROM results"), *_blobs(store))
         with store.transaction() as index:
-            for table in ("results", "blobs", "notes"):
+            for table in ("results", "blobs", "notes", "leases"):
                 index.execute(f"DELETE FROM {table}")
             for path in _files(store):
                 path.unlink(missing_ok=True)

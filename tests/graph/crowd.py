@@ -6,12 +6,13 @@ import json
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from graph import leases
+from graph import leases, turns
 from graph.cache import open_cache
 from graph.context import Stop
 from graph.errors import StepError, Stopped
@@ -22,7 +23,7 @@ from graph.plan import plan
 from graph.registry import Registry
 from tests.graph.lab import NODES, Lab
 
-LONG = 60.0
+LONG = 8.0
 """Seconds that a test may take to see what it waits for; only one that fails takes them."""
 
 
@@ -31,7 +32,8 @@ class Gated(Node, kind="gated", version=1):
 
     text: str = ""
 
-    def run(self, ctx: Context, after: str = "") -> str:
+    def run(self, ctx: Context, a: str = "") -> str:
+        time.sleep(turns.COSTLY)  # so that all that know of it think it costly
         step = 0
         while not Path("open").exists():
             step += 1
@@ -40,7 +42,7 @@ class Gated(Node, kind="gated", version=1):
                 Path("fail").unlink()
                 raise StepError("was told to fail")
             time.sleep(0.005)
-        return after + self.text
+        return a + self.text
 
 
 REGISTRY = Registry(MappingProxyType({node.kind: node for node in (*NODES, Gated)}))
@@ -85,6 +87,8 @@ class Process:
             code = 70
             try:
                 code = self._run()
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(code)
 
