@@ -77,6 +77,7 @@ def _made(folder: Path) -> sqlite3.Connection | None:
         reached("index.make")
         if _format(index) == 0 and not index.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             index.executescript(_SCHEMA)
+            reached("index.made")
         if _format(index) == FORMAT:
             return index
     except sqlite3.DatabaseError as error:

@@ -111,6 +111,7 @@ class Store:
         self._lock = threading.RLock()
         self._count = 0
         for part in ("blobs", "writing", "living"):
+            reached("store.mkdir")
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self.name, self._badge = register(self.folder / "living")
         with contextlib.ExitStack() as undo:
@@ -128,6 +129,7 @@ class Store:
 
     def _leave(self) -> None:
         with contextlib.suppress(OSError):
+            reached("living.leave")
             (self.folder / "living" / self.name).unlink(missing_ok=True)
         os.close(self._badge)
 
@@ -317,6 +319,7 @@ class Store:
             part.replace(path)
             reached("blob.renamed")
         except BaseException:
+            reached("blob.undo")
             part.unlink(missing_ok=True)
             raise
 
@@ -337,11 +340,12 @@ class Store:
     def sweep(self) -> int:
         """Remove what dead processes left half written; gives how many files."""
         living, swept = self.living(), 0
-        for part in os.scandir(self.folder / "writing"):
+        for part in (self.folder / "writing").iterdir():
             owner = "-".join(part.name.split("-")[:2])
             if owner not in living and not (self.folder / "living" / owner).exists():
                 with contextlib.suppress(FileNotFoundError):
-                    Path(part.path).unlink()
+                    reached("sweep.unlink")
+                    part.unlink()
                     swept += 1
         return swept
 

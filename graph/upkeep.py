@@ -162,6 +162,7 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
             for table in ("results", "blobs", "notes", "leases"):
                 index.execute(f"DELETE FROM {table}")
             for path in _files(store):
+                reached("clear.unlink")
                 path.unlink(missing_ok=True)
         _shrink(store)
         return before
@@ -240,9 +241,9 @@ def _files(store: Store) -> Iterator[Path]:
 
 def _shards(store: Store) -> Iterator[list[Path]]:
     """The files of large blobs, a folder at a time."""
-    for folder in os.scandir(store.folder / "blobs"):
+    for folder in sorted((store.folder / "blobs").iterdir()):
         if folder.is_dir():
-            yield [Path(entry.path) for entry in os.scandir(folder.path)]
+            yield list(folder.iterdir())
 
 
 def _sweep_loose(store: Store, floor: float) -> int:
@@ -253,6 +254,7 @@ def _sweep_loose(store: Store, floor: float) -> int:
             named = store.held(path.name for path in paths)
             for path in paths:
                 if path.name not in named and path.stat().st_mtime < floor:
+                    reached("gc.unlink")
                     path.unlink()
                     swept += 1
     return swept
@@ -305,7 +307,10 @@ def _forget(store: Store, before: float) -> None:
 
 def _shrink(store: Store) -> None:
     """Give the room back to the file system, and remove what was moved aside."""
+    reached("index.vacuum")
     store.rows("PRAGMA incremental_vacuum")
+    reached("index.checkpoint")
     store.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     for path in store.folder.glob("index.broken*"):
+        reached("broken.unlink")
         path.unlink(missing_ok=True)

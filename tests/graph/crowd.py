@@ -137,12 +137,15 @@ class Process:
             self.status = os.waitstatus_to_exitcode(status)
         return bool(number)
 
+    def warnings(self) -> list[str]:
+        """What it warned of, where it came to its end."""
+        return list(json.loads((self.folder / f"{self.name}.gave").read_text())[1])
+
     def gave(self) -> Mapping[str, str]:
         """What it gave at the end, which it reached without a warning."""
         assert 0 == self.ended(), self.told()
-        outputs, warnings = json.loads((self.folder / f"{self.name}.gave").read_text())
-        assert [] == warnings
-        return dict(outputs)
+        assert [] == self.warnings()
+        return dict(json.loads((self.folder / f"{self.name}.gave").read_text())[0])
 
 
 def impatient() -> None:
