@@ -112,7 +112,10 @@ class Disk:
         """What is not committed: what was remembered last, and behind it what is being written just now."""
         self._known: dict[str, Result] = {}
         self._latest: dict[str, dict[str, str]] = {}
-        self._timer: threading.Timer | None = None
+        self._writer: threading.Thread | None = None
+        self._due = threading.Event()
+        """Something waits to be written."""
+        self._ending = threading.Event()
         self._failed = False
         self._closed = False
         self._mended = False
@@ -232,12 +235,14 @@ class Disk:
         self._commit()
 
     def close(self) -> None:
+        self._ending.set()
+        self._due.set()
+        if self._writer:
+            self._writer.join()
         self._commit()
         with self._committing, self._lock:
             if self._closed:
                 return
-            if self._timer:
-                self._timer.cancel()
             if self._waiting[0] and not self._failed:
                 self._stop_writing("another process kept its index locked")
             self._closed = self._failed = True
@@ -245,19 +250,23 @@ class Disk:
             self._store.close()
 
     def _commit_soon(self) -> None:
-        with self._lock:
-            if not self._timer and not self._failed:
-                self._timer = threading.Timer(_WAIT, self._commit)
-                self._timer.daemon = True
-                self._timer.start()
+        self._due.set()
+        if not self._writer:
+            with self._lock:
+                if not self._writer and not self._ending.is_set():
+                    self._writer = threading.Thread(target=self._write_behind, name="cache", daemon=True)
+                    self._writer.start()
+
+    def _write_behind(self) -> None:
+        """Commit batch after batch, until the cache is closed."""
+        while self._due.wait() and not self._ending.wait(_WAIT):
+            self._due.clear()
+            self._commit()
 
     def _commit(self) -> None:
         """Write what waits. If that fails it goes on waiting, and readers go on finding it."""
         with self._committing:
             with self._lock:
-                if self._timer and self._timer is not threading.current_thread():
-                    self._timer.cancel()
-                self._timer = None
                 (batch,) = self._waiting
                 if self._failed or not (batch or self._store.stale):
                     return
