@@ -22,6 +22,7 @@ FLOORS = (
     ("context", "deliver", "failures", "made"),
     ("turns",),
     ("loaded",),
+    ("held",),
     ("execute",),
     ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words", "requests"),
 )

@@ -34,11 +34,12 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
+from graph.held import Held
 from graph.loaded import Loaded
-from graph.made import encoded, holds_file, is_known
+from graph.made import encoded, holds_file
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
-from graph.plan import Plan, Planned, Value, find, why_run
+from graph.plan import Plan, Planned, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
@@ -83,8 +84,9 @@ def execute(
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
-    stop = stop or Stop()
-    run = _Run(plan, cache, sink, world, stop, Loaded(release), Turns(plan, cache, sink, stop))
+    stop, loaded, outcomes = stop or Stop(), Loaded(release), dict[str, Outcome]()
+    held, turns = Held(cache, loaded, outcomes), Turns(plan, cache, sink, stop)
+    run = _Run(plan, cache, sink, world, stop, held, turns, outcomes)
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
@@ -94,7 +96,7 @@ def execute(
         stopped = error
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
-    run.loaded.let_go_of_all()
+    loaded.let_go_of_all()
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
     for name, failure in delivery.failures:
@@ -120,25 +122,17 @@ def _finished(results: Results) -> RunFinished:
 
 @dataclass
 class _Run:
-    """The state of one run: how each step ended, and the bytes that are still needed."""
+    """The state of one run: how each step ended."""
 
     plan: Plan
     cache: Cache
     sink: Sink
     world: World
     stop: Stop
-    loaded: Loaded
+    held: Held
     turns: Turns
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, Outcome]
     actions: dict[str, Action] = field(default_factory=dict)
-    held: dict[Value, Blob] = field(default_factory=dict)
-    """The values of steps that ran, each until the last step that takes it is settled."""
-    fetched: dict[str, bytes] = field(default_factory=dict)
-    """By digest: what was read from the cache for the step at hand."""
-    over: set[Value] = field(default_factory=set)
-    """Values whose last taker is settled: those that are made again are let go of at once."""
-    again: list[Value] = field(default_factory=list)
-    """Values that were made again for the step at hand."""
     gone: set[str] = field(default_factory=set)
     """Steps whose values are lost and could not be made again."""
     moved: bool = False
@@ -165,12 +159,7 @@ class _Run:
         except BaseException as error:  # a node may call sys.exit
             self._fail(step, error)
             self.outcomes[step.name] = Off("failed")
-        self.fetched.clear()
-        released = self.plan.releases.get(step.name, ())
-        self.over.update(released)
-        for value in (*released, *(value for value in self.again if value in self.over)):
-            self._drop(value)
-        self.again.clear()
+        self.held.let_go(self.plan.releases.get(step.name, ()))
 
     def _fail(self, step: Step, error: BaseException) -> None:
         self.failures.append(Failure(step.name, error))
@@ -206,11 +195,11 @@ class _Run:
 
     def _prepared(self, step: Step) -> Ready | Off:
         """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
-        ready = prepare(step, self.outcomes, self.read, self.world)
+        ready = prepare(step, self.outcomes, self.held.read, self.world)
         while isinstance(ready, Wait):
             for name in ready.steps:
                 self._remake(self.plan.graph.steps[name])
-            ready = prepare(step, self.outcomes, self.read, self.world)
+            ready = prepare(step, self.outcomes, self.held.read, self.world)
         return ready
 
     @cached_property
@@ -251,8 +240,8 @@ class _Run:
 
     def _compute(self, step: Step, ready: Ready) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
-        arguments = {name: value_of(source, self.outcomes, self.read) for name, source in step.inputs.items()}
-        self.loaded.note(arguments)
+        arguments = {name: value_of(source, self.outcomes, self.held.read) for name, source in step.inputs.items()}
+        self.held.loaded.note(arguments)
         self._note_files(ready)
         context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
         start = time.perf_counter()
@@ -266,7 +255,7 @@ class _Run:
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
         again = step.name in self.plan.forced or step.name in self.actions
         digests = tuple(blob.digest for blob in blobs)
-        self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
+        self.held.keep(step.name, blobs)
         self.outcomes[step.name] = Done(digests)
         if not step.cache:
             return
@@ -280,38 +269,22 @@ class _Run:
 
     def found(self, step: str) -> Findings:
         """What a step and those before it told beside pictures."""
-        return findings(self.plan.graph, step, self.outcomes, self.read)
+        return findings(self.plan.graph, step, self.outcomes, self.held.read)
 
     def obtain(self, origin: From) -> bytes:
         """The bytes of an output of a settled step; the step is run again if they were evicted.
 
         Raises Stopped if it would have to be, and the user asked to stop; StepError where that fails.
         """
-        self.fetched.clear()
-        data = self.read(origin)
+        self.held.fetched.clear()
+        data = self.held.read(origin)
         if data is None:
             self.stop.check()
             self._remake(self.plan.graph.steps[origin.step])
-            data = self.read(origin)
+            data = self.held.read(origin)
         if data is None:
             raise StepError(f"{origin.step} was made again, and evicted at once", hint="Run it again.")
         return data
-
-    def read(self, origin: From) -> bytes | None:
-        """The bytes of an output of a settled step, from memory or from the cache."""
-        held = self.held.get((origin.step, origin.output))
-        if held:
-            return held.data
-        outcome = self.outcomes[origin.step]
-        if not isinstance(outcome, Done):
-            return None
-        digest = outcome.digests[origin.output]
-        if digest not in self.fetched:
-            data = self.cache.blob(digest)
-            if data is None or not is_known(data):
-                return None
-            self.fetched[digest] = data
-        return self.fetched[digest]
 
     def _remake(self, step: Step) -> None:
         """Run a step again whose values are lost."""
@@ -327,7 +300,7 @@ class _Run:
         remade = False
         while open_:
             last, taken = open_[-1]
-            lost = next((origin.step for origin in taken if self.read(origin) is None), None)
+            lost = next((origin.step for origin in taken if self.held.read(origin) is None), None)
             if lost:
                 if lost in self.gone:
                     raise _Gone(lost)
@@ -337,7 +310,7 @@ class _Run:
             open_.pop()
             if open_:
                 self._again(last)
-                self._put_down(last)
+                self.held.put_down(self._taken(last))
                 remade = True
         return remade
 
@@ -358,22 +331,11 @@ class _Run:
             self._fail(step, error)
             raise _Gone(step.name) from error
         self.moved = self.moved or self.outcomes[step.name] != before
-        self.again += [(step.name, at) for at in range(len(outputs(step.node)))]
-
-    def _put_down(self, step: Step) -> None:
-        """Keep no longer in memory what a step took that was made again, if the cache has it now."""
-        for origin in self._taken(step):
-            value = origin.step, origin.output
-            if value in self.over and value in self.held and self.cache.holds(self.held[value].digest):
-                del self.held[value]
+        self.held.again += [(step.name, at) for at in range(len(outputs(step.node)))]
 
     def _taken(self, step: Step) -> Iterator[From]:
         for source in (*step.inputs.values(), *step.linked.values()):
             yield from takes(source, self.outcomes)
-
-    def _drop(self, value: Value) -> None:
-        self.held.pop(value, None)
-        self.loaded.let_go(value, self.outcomes, self.over)
 
     def _note_files(self, ready: Ready) -> None:
         for name in file_parameters(type(ready.node)):
