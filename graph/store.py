@@ -17,7 +17,8 @@ How one batch becomes durable, and where a kill, a power cut or another process'
     after the commit     everything is there. A power cut may lose the last commits (synchronous NORMAL) or,
                          as the folder is not fsynced, a rename: a lost file looks like an evicted one
 
-A row never names bytes that are not durable. Rows and files are only ever removed inside a transaction too,
+A row never names bytes that are not durable. After short work all of this happens in a thread of its own, and a run
+does not wait for it (docs/decisions/0064). Rows and files are only ever removed inside a transaction too,
 and SQLite gives one process at a time the right to write, so the question "is every file there?" settles
 the race between a process that finds an old blob in place and a gc that is about to evict it.
 
