@@ -271,16 +271,14 @@ class Disk:
                 if self._failed or not (batch or self._store.stale):
                     return
                 self._waiting = (_Batch(), batch)
-            fault: OSError | sqlite3.Error | None = None
             try:
                 self._write(batch)
+                batch = _Batch()
             except (OSError, sqlite3.Error) as error:
-                fault = error
-            with self._lock:
-                newer = self._waiting[0]
-                self._waiting = (batch.followed_by(newer) if fault else newer,)
-                if fault:
-                    self._fault(fault)
+                self._fault(error)
+            finally:
+                with self._lock:
+                    self._waiting = (batch.followed_by(self._waiting[0]),)
 
     def _write(self, batch: _Batch) -> None:
         try:

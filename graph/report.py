@@ -67,7 +67,8 @@ class Row:
 
     def stopped(self) -> Row:
         """The row when nothing runs any more."""
-        return self if self.since is None else replace(self, since=None, is_stopped=True)
+        waits_or_runs = self.waits or self.since is not None
+        return replace(self, since=None, waits="", is_stopped=True) if waits_or_runs else self
 
     def word(self) -> str:
         """The state in one word."""
