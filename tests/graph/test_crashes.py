@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -279,3 +280,38 @@ def test_a_fault_while_another_cache_is_open_leaves_that_one_whole(tmp_path: Pat
         assert first.result(keys) is None
         Lab(tmp_path).run(WORKFLOW)
         assert first.result(keys)
+
+
+CHANGES = ("os.rename", "os.remove", "os.link", "os.truncate", "os.rmdir")
+
+
+def changes(event: str, arguments: tuple[object, ...]) -> bool:
+    """Whether an event that Python tells of is a change of the disk. Making a folder is not: that can be done twice."""
+    flags = arguments[2] if event == "open" else 0
+    return event in CHANGES or (isinstance(flags, int) and bool(flags & os.O_CREAT))
+
+
+@each_job
+def test_no_file_of_the_cache_comes_or_goes_between_two_points(tmp_path: Path, job: Job) -> None:
+    """What is no point is not tested above."""
+    job.prepare(tmp_path)
+    if not (child := os.fork()):
+        unsaid: list[str] = []
+        come: list[str] = []
+
+        def hear(event: str, arguments: tuple[object, ...]) -> None:
+            if arguments and str(tmp_path / "cache") in str(arguments[0]) and changes(event, arguments):
+                if not come:
+                    unsaid.append(f"{event} {arguments}")
+                come.clear()
+
+        try:
+            arm(come.append)
+            sys.addaudithook(hear)
+            job.do(tmp_path)
+        finally:
+            (tmp_path / "unsaid").write_text("\n".join(unsaid))
+            os._exit(0)
+    os.waitpid(child, 0)
+
+    assert "" == (tmp_path / "unsaid").read_text()
