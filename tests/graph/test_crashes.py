@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -246,27 +247,30 @@ def test_what_becomes_of_a_process_at_any_point_is_nothing_to_another(
     tmp_path: Path, undisturbed: Results, act: Callable[[str], None]
 ) -> None:
     """One process is in the middle of a step, while one after the other comes to a bad end beside it."""
-    work = WORKFLOW.replace("outputs: {", "outputs: {held: $held, ") + "    "
+    work = WORKFLOW.replace("outputs: {", "outputs: {held: $held, ")
     held = Process(tmp_path, "held", work.replace("nodes:", "nodes:\n      held: {use: gated, text: x, a: $words}"))
+    acted = tmp_path / "acted"
+
+    def meet(point: str) -> None:
+        acted.touch()
+        act(point)
+
     try:
         held.tells("node_started held")
-        ends = []
         for number in count(1):
+            acted.unlink(missing_ok=True)
             other = WORKFLOW.replace("text: ground", f"text: ground {number}").replace(
                 "size: 64", f"size: {4 * number}"
             )
-            process = Process(tmp_path, f"other{number}", other, lambda: arm(at(number, act)))  # noqa: B023  # forked
-            ends.append(process.ended())
-            if ends[-1] == 0 and [] == process.warnings():
+            Process(tmp_path, f"other{number}", other, partial(arm, at(number, meet))).ended()
+            if not acted.exists():
                 break
         (tmp_path / "open").touch()
 
-        assert number > 15
+        assert number > 20
         assert {"held": "ground-groundx"}.items() <= held.gave().items()
     finally:
-        if held.status is None:
-            held.signal(signal.SIGKILL)
-            os.waitpid(held.number, 0)
+        held.end()
     goes_on(tmp_path, undisturbed)
     assert bytes((0, 0, 255)) * 128 * 128 in pixels(tmp_path)
 

@@ -42,9 +42,7 @@ def begun() -> Iterator[list[Process]]:
     processes: list[Process] = []
     yield processes
     for process in processes:
-        if process.status is None:
-            process.signal(signal.SIGKILL)
-            os.waitpid(process.number, 0)
+        process.end()
 
 
 @pytest.fixture
