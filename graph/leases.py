@@ -9,9 +9,9 @@
 A lease is a row of the index, so SQLite's one writer settles who gets it. It is advice: whoever computes a key without
 one, or goes on computing after it was taken over, does work twice and nothing wrong, for equal keys give equal results.
 
-No two processes ever wait for each other: a run claims a lease only when everything that the step takes is in its
-hands, gives it up before it turns to another step, and so holds none while it waits; the commit that tells others so is
-made by the cache's own thread, whatever the run waits for meanwhile. No clock is compared with another
+No two processes ever wait for each other: a run claims a lease when everything that the step takes is in its hands,
+asks for no other while it holds it, gives it up before the next step, and so holds none while it waits; the commit that
+tells the others is made by the cache's own thread, whatever the run does meanwhile. No clock is compared with another
 process's: a beat is a count, and who waits measures by its own clock for how long the count stood still.
 """
 

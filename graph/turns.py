@@ -36,6 +36,8 @@ class Turns:
     stop: Stop
     longest: dict[str, float] = field(default_factory=dict)
     """By kind: the most seconds that a step of this run took, or once took if it is a hit."""
+    holds: bool = False
+    """A lease. Who holds one asks for no other, and so never waits: that is why nobody waits for ever."""
 
     def note(self, kind: str, seconds: float) -> None:
         """A step of this kind is settled."""
@@ -44,7 +46,7 @@ class Turns:
 
     def is_costly(self, step: Step) -> bool:
         """Whether a step that will run is to be claimed; one that runs whatever is known has no use for a result."""
-        if not step.cache or step.name in self.plan.forced:
+        if self.holds or not step.cache or step.name in self.plan.forced:
             return False
         return step.accelerated or self.longest.get(step.kind, COSTLY) >= COSTLY or self._took(step.name) >= COSTLY
 
@@ -69,9 +71,11 @@ class Turns:
                 told = process
             time.sleep(_GLANCE)
             self.stop.check()
+        self.holds = True
         try:
             yield self._found(step, ready)
         finally:
+            self.holds = False
             self.cache.release(ready.key)
 
     def _found(self, step: Step, ready: Ready) -> Result | None:
