@@ -14,11 +14,13 @@ import pytest
 
 from graph import leases
 from graph.cache import Disk
+from graph.context import Stop
 from graph.failpoints import arm
 from graph.store import Store
+from graph.turns import Turns
 from graph.upkeep import clear, gc, verify
 from tests.graph.crowd import Process, impatient, until
-from tests.graph.lab import Lab
+from tests.graph.lab import Heard, Lab
 
 ONE = """
     nodes:
@@ -63,15 +65,11 @@ def open_gate(folder: Path) -> None:
     (folder / "open").touch()
 
 
-def leases_left(folder: Path) -> int:
-    with closing(Store(folder / "cache", print)) as store:
-        return int(store.rows("SELECT count(*) FROM leases")[0][0])
-
-
 def is_sound(folder: Path) -> None:
-    """Nothing is damaged, and nothing lies about."""
+    """Nothing is damaged, and nothing lies about once the cache is opened."""
+    with closing(Disk(folder / "cache", print)) as disk:
+        assert [] == disk._store.rows("SELECT * FROM leases")
     assert 0 == verify(folder / "cache", print).damaged
-    assert 0 == leases_left(folder)
     assert [] == list((folder / "cache" / "v2" / "writing").iterdir())
     assert [] == list((folder / "cache" / "v2" / "living").iterdir())
 
@@ -299,3 +297,16 @@ def test_a_damaged_lease_keeps_nobody_for_long(tmp_path: Path, holder: object, m
             index.execute("INSERT INTO leases VALUES ('key', ?, 'beat')", (holder,))
         monkeypatch.setattr(leases, "PATIENCE", 0.0)
         until(lambda: disk.claim("key") == "")
+
+
+def test_who_holds_a_lease_asks_for_no_other(lab: Lab) -> None:
+    with closing(lab.open()) as cache:
+        planned = lab.plan("nodes: {word: {use: say}}")
+        (step,) = planned.steps
+        assert step.ready
+        turns = Turns(planned, cache, Heard(), Stop())
+
+        assert turns.is_costly(step.step)
+        with turns.claimed(step.step, step.ready):
+            assert not turns.is_costly(step.step)
+        assert turns.is_costly(step.step)
