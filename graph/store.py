@@ -1,7 +1,7 @@
 """Results and blobs on disk: what is written when, and what is believed when it is read.
 
     folder/v2/                     a format that is changed gets its own folder; nobody migrates a cache
-      index                        SQLite (WAL): results, small blobs, notes; one transaction a batch
+      index                        SQLite (WAL): results, small blobs, notes, leases; one transaction a batch
       blobs/ab/abcd...             large blobs, one file each, named by the sha256 of their bytes
       writing/<process>-<digest>   a file being written
       living/<process>             locked by a process for as long as it has the store open

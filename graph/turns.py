@@ -16,6 +16,7 @@ from functools import cached_property
 from graph.cache import Cache, Result
 from graph.context import Stop
 from graph.events import NodeWaiting, Sink
+from graph.made import is_known
 from graph.plan import Plan, find
 from graph.ready import Ready
 from graph.steps import Step
@@ -79,5 +80,7 @@ class Turns:
             self.cache.release(ready.key)
 
     def _found(self, step: Step, ready: Ready) -> Result | None:
+        """The result, if there is one now, with values that can be read: it may be they that are to be made again."""
         found = find(step, ready, self.cache)
-        return found if found and self.cache.touch(found.outputs).issuperset(found.outputs) else None
+        values = [self.cache.blob(digest) for digest in found.outputs] if found else []
+        return found if all(value is not None and is_known(value) for value in values) else None

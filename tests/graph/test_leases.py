@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from graph.failpoints import arm
 from graph.store import Store
 from graph.turns import Turns
 from graph.upkeep import clear, gc, verify
+from graph.values import Blob
 from tests.graph.crowd import Process, impatient, until
 from tests.graph.lab import Heard, Lab
 
@@ -310,3 +313,16 @@ def test_who_holds_a_lease_asks_for_no_other(lab: Lab) -> None:
         with turns.claimed(step.step, step.ready):
             assert not turns.is_costly(step.step)
         assert turns.is_costly(step.step)
+
+
+def test_a_costly_value_of_a_type_that_is_gone_is_made_again(lab: Lab) -> None:
+    text = "nodes: {word: {use: say, text: a}, both: {use: join, a: $word, b: '%s'}}\noutputs: {both: $both}"
+    lab.run(text % 1)
+    gone = b"no value of today"
+    with closing(Store(lab.cache_folder, print)) as store:
+        key = lab.plan(text % 1).steps[0].key
+        known, blob = store.result(key), Blob(hashlib.sha256(gone).hexdigest(), gone)
+        assert known
+        store.write([replace(known, outputs=(blob.digest,), seconds=1.0)], [blob], [])
+
+    assert {"both": "a-2"} == lab.run(text % 2).outputs
