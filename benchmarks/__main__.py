@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, tiles
+from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, store, tiles
 from benchmarks.report import Report, write
 
 
@@ -26,6 +26,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "watermark": Benchmark(marks.full, marks.quick),
     "recovery": Benchmark(recovery.full, recovery.quick),
     "loading": Benchmark(loading.full, loading.quick),
+    "store": Benchmark(store.full, store.quick),
     "tiles": Benchmark(tiles.full, tiles.quick),
 }
 

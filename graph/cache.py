@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from graph import runs
 from graph.index import is_broken, is_busy
+from graph.leases import Leases
 from graph.memory import Memory
+from graph.mounts import network
 from graph.runs import NOW, Noted
-from graph.store import INLINE, Note, Result, Store
+from graph.store import Note, Result, Store
 
 if TYPE_CHECKING:  # see graph/store.py
     from graph.values import Blob, SavedFile
@@ -32,6 +34,8 @@ _WAIT = 0.05
 """Seconds of work that a kill may lose: a batch is committed at the latest so long after its first result."""
 _BATCH = 1024
 """Results after which a batch is committed in any case."""
+_MOST_BYTES = 64 << 20
+"""Bytes after which a batch is committed in any case."""
 _KNOWN = 20_000
 """Results kept in memory."""
 
@@ -59,7 +63,13 @@ class Cache(Protocol):
         """Keep blobs from eviction while this cache is open; gives those that are there."""
 
     def remember(self, result: Result, blobs: Sequence[Blob]) -> None:
-        """Keep a result with the blobs of its outputs."""
+        """Keep a result with the blobs of its outputs. The lease of its key is given up with that."""
+
+    def claim(self, key: str) -> str:
+        """Take the lease of a key; or give the number of the process that has it, and computes the key just now."""
+
+    def release(self, key: str) -> None:
+        """Give up the lease of a key, if this process has it: nothing was computed."""
 
     def latest(self, workflow: str) -> dict[str, str]:
         """Key of every node when it last ran, or was taken from the cache, under this workflow's name."""
@@ -116,25 +126,33 @@ class Cache(Protocol):
 class Disk:
     """A cache in a folder, shared with other processes.
 
-    What is remembered waits in memory for the next commit. If the disk fails it stays there: the run goes on,
-    with one warning, and what was committed before can still be read.
+    What is remembered waits in memory for the next commit, which a thread of its own makes: only after work that
+    took long does the run wait for the disk. If the disk fails it stays in memory: the run goes on, with one
+    warning, and what was committed before can still be read.
     """
 
     def __init__(self, folder: Path, warn: Warn) -> None:
         """Raises OSError or sqlite3.Error if the folder cannot be used."""
         self._store = Store(folder, warn)
         self._warn = warn
+        self._leases = Leases(self._store)
         self._lock = threading.RLock()
-        self._fresh = _Batch()
+        self._committing = threading.Lock()
+        """Never asked for by who has `_lock`."""
+        self._waiting: tuple[_Batch, ...] = (_Batch(),)
+        """What is not committed: what was remembered last, and behind it what is being written just now."""
         self._known: dict[str, Result] = {}
         self._latest: dict[str, dict[str, str]] = {}
-        self._timer: threading.Timer | None = None
+        self._writer: threading.Thread | None = None
+        self._due = threading.Event()
+        """Something waits to be written."""
+        self._ending = threading.Event()
         self._failed = False
         self._closed = False
         self._mended = False
 
     def result(self, key: str) -> Result | None:
-        if found := self._fresh.result(key) or self._known.get(key):
+        if found := self._near(key):
             return found
         if found := self._read(lambda: self._store.result(key)):
             self._know({key: found})
@@ -142,10 +160,16 @@ class Disk:
 
     def results(self, keys: Iterable[str]) -> dict[str, Result]:
         wanted = list(keys)
-        near = {key: found for key in wanted if (found := self._fresh.result(key) or self._known.get(key))}
+        near = {key: found for key in wanted if (found := self._near(key))}
         far = self._read(lambda: self._store.results(key for key in wanted if key not in near)) or {}
         self._know(far)
         return near | far
+
+    def _near(self, key: str) -> Result | None:
+        for batch in self._waiting:
+            if found := batch.result(key):
+                return found
+        return self._known.get(key)
 
     def _know(self, results: dict[str, Result]) -> None:
         if len(self._known) > _KNOWN:
@@ -153,39 +177,47 @@ class Disk:
         self._known |= results
 
     def blob(self, digest: str) -> bytes | None:
-        found = self._fresh.blob(digest)
-        if found is None:
-            found = self._read(lambda: self._store.blob(digest))
+        for batch in self._waiting:
+            if (found := batch.blob(digest)) is not None:
+                return found
+        found = self._read(lambda: self._store.blob(digest))
         if self._store.stale:
             self._commit_soon()
         return found
 
     def holds(self, digest: str) -> bool:
-        return self._fresh.holds(digest) or digest in (self._read(lambda: self._store.held([digest])) or {})
+        near = any(batch.holds(digest) for batch in self._waiting)
+        return near or digest in (self._read(lambda: self._store.held([digest])) or {})
 
     def touch(self, digests: Iterable[str]) -> frozenset[str]:
         wanted = list(digests)
-        fresh = self._fresh.touch(wanted)
-        far = [digest for digest in wanted if digest not in fresh]
-        return fresh | (self._read(lambda: self._store.touch(far)) or frozenset())
+        near = frozenset[str]().union(*(batch.touch(wanted) for batch in self._waiting))
+        far = [digest for digest in wanted if digest not in near]
+        return near | (self._read(lambda: self._store.touch(far)) or frozenset())
 
     def remember(self, result: Result, blobs: Sequence[Blob]) -> None:
-        is_large = self._put([blob for blob in blobs if len(blob.data) > INLINE])
         with self._lock:
-            self._fresh.remember(result, blobs)
-            if is_large or result.seconds > _WAIT or self._fresh.count >= _BATCH:
-                self._commit()
-            else:
+            batch = self._waiting[0]
+            batch.remember(result, blobs)
+            self._give_up(result.key)
+        if result.seconds > _WAIT or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
+            self._commit()
+        else:
+            self._commit_soon()
+
+    def claim(self, key: str) -> str:
+        return "" if self._failed else self._read(lambda: self._leases.claim(key)) or ""
+
+    def release(self, key: str) -> None:
+        with self._lock:
+            if self._give_up(key):
                 self._commit_soon()
 
-    def _put(self, blobs: Sequence[Blob]) -> bool:
-        """Write large blobs without keeping other threads waiting; the commit finds them in place."""
-        try:
-            for blob in () if self._failed else blobs:
-                self._store.put(blob)
-        except OSError as error:
-            self._fault(error)
-        return bool(blobs)
+    def _give_up(self, key: str) -> bool:
+        """Have the next commit give up a lease; says whether there is one."""
+        if had := self._leases.give_up(key):
+            self._waiting[0].released.add(key)
+        return had
 
     def latest(self, workflow: str) -> dict[str, str]:
         with self._lock:
@@ -203,7 +235,7 @@ class Disk:
             if not changed:
                 return
             self.note_led(workflow, "")
-            self._fresh.notes |= {(f"latest:{workflow}", node): key.encode() for node, key in changed.items()}
+            self._waiting[0].notes |= {(f"latest:{workflow}", node): key.encode() for node, key in changed.items()}
             self._commit_soon()
 
     def saved(self, key: str) -> SavedFile | None:
@@ -242,18 +274,20 @@ class Disk:
         self._note("led", workflow, trail.encode())
 
     def _noted(self, space: str, name: str) -> bytes | None:
-        found = self._fresh.notes.get((space, name))
-        return found if found is not None else self._read(lambda: self._store.note(space, name))
+        for batch in self._waiting:
+            if (found := batch.notes.get((space, name))) is not None:
+                return found
+        return self._read(lambda: self._store.note(space, name))
 
     def _note(self, space: str, name: str, value: bytes) -> None:
         if self._noted(space, name) != value:
             with self._lock:
-                self._fresh.notes[space, name] = value
+                self._waiting[0].notes[space, name] = value
                 self._commit_soon()
 
     def note_run(self, run: Noted) -> None:
         with self._lock:
-            self._fresh.note_run(run)
+            self._waiting[0].note_run(run)
             self._commit_soon()
 
     def note_again(self, run: Noted) -> None:
@@ -267,50 +301,62 @@ class Disk:
         return self._read(lambda: runs.numbered(self._store.rows, self._store.folder, number))
 
     def flush(self) -> None:
-        with self._lock:
-            self._commit()
+        self._commit()
 
     def close(self) -> None:
-        with self._lock:
+        self._ending.set()
+        self._due.set()
+        if self._writer:
+            self._writer.join()
+        self._commit()
+        with self._committing, self._lock:
             if self._closed:
                 return
-            self._commit()
-            if self._timer:
-                self._timer.cancel()
-            if self._fresh and not self._failed:
-                self._give_up("another process kept its index locked")
+            if self._waiting[0] and not self._failed:
+                self._stop_writing("another process kept its index locked")
             self._closed = self._failed = True
+            self._leases.close()
             self._store.close()
 
     def _commit_soon(self) -> None:
-        with self._lock:
-            if not self._timer and not self._failed:
-                self._timer = threading.Timer(_WAIT, self._commit)
-                self._timer.daemon = True
-                self._timer.start()
+        self._due.set()
+        if not self._writer:
+            with self._lock:
+                if not self._writer and not self._ending.is_set():
+                    self._writer = threading.Thread(target=self._write_behind, name="cache", daemon=True)
+                    self._writer.start()
+
+    def _write_behind(self) -> None:
+        """Commit batch after batch, until the cache is closed."""
+        while self._due.wait() and not self._ending.wait(_WAIT):
+            self._due.clear()
+            self._commit()
 
     def _commit(self) -> None:
-        """Write what is fresh. If that fails it stays fresh, and readers go on finding it."""
-        with self._lock:
-            if self._timer and self._timer is not threading.current_thread():
-                self._timer.cancel()
-            self._timer = None
-            if self._failed or not (self._fresh or self._store.stale):
-                return
+        """Write what waits. If that fails it goes on waiting, and readers go on finding it."""
+        with self._committing:
+            with self._lock:
+                (batch,) = self._waiting
+                if self._failed or not (batch or self._store.stale):
+                    return
+                self._waiting = (_Batch(), batch)
             try:
-                self._write()
+                self._write(batch)
+                batch = _Batch()
             except (OSError, sqlite3.Error) as error:
                 self._fault(error)
+            finally:
+                with self._lock:
+                    self._waiting = (batch.followed_by(self._waiting[0]),)
 
-    def _write(self) -> None:
+    def _write(self, batch: _Batch) -> None:
         try:
-            self._fresh.write_to(self._store)
+            batch.write_to(self._store)
         except sqlite3.Error as error:
             if not is_broken(error) or self._mended:
                 raise
             self._mend()
-            self._fresh.write_to(self._store)
-        self._fresh = _Batch()
+            batch.write_to(self._store)
 
     def _read(self, ask: Callable[[], T | None]) -> T | None:
         """Ask the store; after a fault the answer is that nothing is known."""
@@ -325,7 +371,7 @@ class Disk:
             if is_busy(error):
                 self._commit_soon()
             elif not is_broken(error) or self._mended:
-                self._give_up(str(error))
+                self._stop_writing(str(error))
             else:
                 self._try_to_mend()
 
@@ -333,13 +379,13 @@ class Disk:
         try:
             self._mend()
         except (OSError, sqlite3.Error) as error:
-            self._give_up(str(error))
+            self._stop_writing(str(error))
 
     def _mend(self) -> None:
         self._mended = True
         self._store.mend()
 
-    def _give_up(self, reason: str) -> None:
+    def _stop_writing(self, reason: str) -> None:
         if not self._failed:
             self._failed = True
             self._warn(f"what is computed from here on is not kept: the cache cannot be written ({reason})")
@@ -351,13 +397,30 @@ class _Batch(Memory):
     def __init__(self) -> None:
         super().__init__()
         self.notes: dict[tuple[str, str], bytes] = {}
+        self.released: set[str] = set()
+        """Keys whose leases are given up."""
 
     @property
     def count(self) -> int:
         return len(self._results)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the blobs."""
+        return self._bytes
+
     def __bool__(self) -> bool:
-        return bool(self._results or self._blobs or self.notes or self._runs)
+        return bool(self._results or self._blobs or self.notes or self.released or self._runs)
+
+    def followed_by(self, newer: _Batch) -> _Batch:
+        """Take in what was remembered after this."""
+        self._results |= newer._results
+        self._blobs |= newer._blobs
+        self._bytes = sum(map(len, self._blobs.values()))
+        self._runs += newer._runs
+        self.notes |= newer.notes
+        self.released |= newer.released
+        return self
 
     def write_to(self, store: Store) -> None:
         """Write all of it in one transaction."""
@@ -365,7 +428,7 @@ class _Batch(Memory):
 
         with self._lock:  # reading a blob moves it
             blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
-        store.write(self._results.values(), blobs, self._flat_notes(), self._runs)
+        store.write(self._results.values(), blobs, self._flat_notes(), self._runs, self.released)
 
     def _flat_notes(self) -> Iterator[Note]:
         return ((space, name, value) for (space, name), value in self.notes.items())
@@ -374,7 +437,13 @@ class _Batch(Memory):
 def open_cache(folder: Path | None, warn: Warn) -> Cache:
     """Open the cache in a folder, by default the user's; in memory, with one warning, if that fails."""
     try:
-        return Disk(folder or default_folder(), warn)
+        folder = folder or default_folder()
+        disk = Disk(folder, warn)
+        if kind := network(folder):
+            warn(
+                f"the cache in {folder} is on a network ({kind}), where its index can break: name another with --cache"
+            )
+        return disk
     except (OSError, sqlite3.Error, RuntimeError) as error:
         warn(f"results are not kept: the cache cannot be opened ({error})")
         return Memory()

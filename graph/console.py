@@ -21,7 +21,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
-from graph.events import Event, NodeFinished, NodeProgress, NodeStarted, OutputFailed, RunFinished, RunStarted, Warned
+from graph.events import (
+    Event,
+    NodeFinished,
+    NodeProgress,
+    NodeStarted,
+    NodeWaiting,
+    OutputFailed,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
 from graph.report import Row, closing, duration, explained, final_table, frame, label, lines, widths
 from graph.tables import clean, pad
 
@@ -168,6 +178,9 @@ class Plain(Display):
         """Print a line, if an event deserves one."""
         if isinstance(event, RunStarted):
             self._widths = widths(event.steps)
+        elif isinstance(event, NodeWaiting):
+            row = Row(event.node, event.kind).waiting(event)
+            self._say("  ".join([*self._columns(event), row.state()]))
         elif isinstance(event, NodeFinished):
             self._say(self._line(event))
         elif isinstance(event, RunFinished):
@@ -180,11 +193,13 @@ class Plain(Display):
 
     def _line(self, event: NodeFinished) -> str:
         row = Row(event.node, event.kind).finished(event)
-        name = clean(event.node) + label(event.cell)
-        columns = [pad(name, self._widths[0]), pad(clean(event.kind), self._widths[1]), row.state()]
+        columns = [*self._columns(event, label(event.cell)), row.state()]
         if event.action in ("run", "failed"):
             columns[2:] = [pad(row.state(), 6), duration(event.seconds), event.device]
         return "  ".join(columns).rstrip()
+
+    def _columns(self, event: NodeWaiting | NodeFinished, cell: str = "") -> list[str]:
+        return [pad(clean(event.node) + cell, self._widths[0]), pad(clean(event.kind), self._widths[1])]
 
 
 class Both(Display):
@@ -228,6 +243,9 @@ class Live(Display):
             self._is_closed = False
         elif isinstance(event, NodeStarted):
             self._rows[event.node] = self._row(event.node, event.kind).started(event)
+            self._animate()
+        elif isinstance(event, NodeWaiting):
+            self._rows[event.node] = self._row(event.node, event.kind).waiting(event)
             self._animate()
         elif isinstance(event, NodeProgress):
             self._rows[event.node] = replace(self._row(event.node), step=event.step, total=event.total)

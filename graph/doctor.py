@@ -28,6 +28,7 @@ from graph import upkeep
 from graph.cache import default_folder
 from graph.errors import DarkroomError
 from graph.index import FORMAT
+from graph.mounts import network
 from graph.placement import PRECISIONS, Device, missing_reason, must_have, place, survey
 from graph.tables import clean, pad
 
@@ -285,6 +286,9 @@ def _cache(asked: Path | None) -> Finding:
     if free < SCARCE:
         way_out = "Make room: darkroom cache gc --max-size 1GB; or name a folder on another disk."
         return Finding("cache", "warning", f"{held}; only {free / 1e9:.1f} GB of disk free", way_out)
+    if kind := network(there):
+        way_out = "Name a folder on a disk of this machine: --cache, or DARKROOM_CACHE."
+        return Finding("cache", "warning", f"{held}; on a network ({kind}), where its index can break", way_out)
     return Finding("cache", "ok", f"{held}; {free / 1e9:.1f} GB of disk free")
 
 

@@ -48,6 +48,17 @@ class NodeStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class NodeWaiting(Event):
+    """Another process computes what this node would; its result is waited for."""
+
+    name: ClassVar[str] = "node_waiting"
+    node: str
+    kind: str
+    process: str
+    """Its number."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeProgress(Event):
     """Step `step` of `total` of a running node is done."""
 

@@ -34,16 +34,18 @@ from graph.events import (
 from graph.failures import Failure, told
 from graph.files import digest_of
 from graph.findings import Findings, findings
+from graph.held import Held
 from graph.history import note
 from graph.loaded import Loaded
-from graph.made import QUICK, encoded, is_known, surprise
+from graph.made import QUICK, encoded, surprise
 from graph.node import outputs, own_copy, returned
 from graph.pace import over_many_objects
-from graph.plan import Plan, Planned, Value, find, why_run
+from graph.plan import Plan, Planned, find, why_run
 from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
+from graph.turns import Turns
 from graph.values import Blob, ModelHandle
 
 
@@ -90,7 +92,9 @@ def execute(
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
-    run = _Run(plan, cache, sink, world, stop or Stop(), Loaded(release))
+    stop, loaded, outcomes = stop or Stop(), Loaded(release), dict[str, Outcome]()
+    held, turns = Held(cache, loaded, outcomes), Turns(plan, cache, sink, stop)
+    run = _Run(plan, cache, sink, world, stop, held, turns, outcomes)
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
@@ -100,7 +104,7 @@ def execute(
         stopped = error
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
-    run.loaded.let_go_of_all()
+    loaded.let_go_of_all()
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     finished = _finished(results)
     cache.note_latest(plan.graph.workflow.name, run.keys)
@@ -139,24 +143,17 @@ def _finished(results: Results) -> RunFinished:
 
 @dataclass
 class _Run:
-    """The state of one run: how each step ended, and the bytes that are still needed."""
+    """The state of one run: how each step ended."""
 
     plan: Plan
     cache: Cache
     sink: Sink
     world: World
     stop: Stop
-    loaded: Loaded
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    held: Held
+    turns: Turns
+    outcomes: dict[str, Outcome]
     finished: dict[str, NodeFinished] = field(default_factory=dict)
-    held: dict[Value, Blob] = field(default_factory=dict)
-    """The values of steps that ran, each until the last step that takes it is settled."""
-    fetched: dict[str, bytes] = field(default_factory=dict)
-    """By digest: what was read from the cache for the step at hand."""
-    over: set[Value] = field(default_factory=set)
-    """Values whose last taker is settled: those that are made again are let go of at once."""
-    again: list[Value] = field(default_factory=list)
-    """Values that were made again for the step at hand."""
     gone: set[str] = field(default_factory=set)
     """Steps whose values are lost and could not be made again."""
     moved: bool = False
@@ -183,12 +180,7 @@ class _Run:
         except BaseException as error:  # a node may call sys.exit
             self._fail(step, error)
             self.outcomes[step.name] = Off("failed")
-        self.fetched.clear()
-        released = self.plan.releases.get(step.name, ())
-        self.over.update(released)
-        for value in (*released, *(value for value in self.again if value in self.over)):
-            self._drop(value)
-        self.again.clear()
+        self.held.let_go(self.plan.releases.get(step.name, ()))
 
     def _fail(self, step: Step, error: BaseException) -> None:
         self.failures.append(Failure(step.name, error))
@@ -224,11 +216,11 @@ class _Run:
 
     def _prepared(self, step: Step) -> Ready | Off:
         """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
-        ready = prepare(step, self.outcomes, self.read, self.world)
+        ready = prepare(step, self.outcomes, self.held.read, self.world)
         while isinstance(ready, Wait):
             for name in ready.steps:
                 self._remake(self.plan.graph.steps[name])
-            ready = prepare(step, self.outcomes, self.read, self.world)
+            ready = prepare(step, self.outcomes, self.held.read, self.world)
         return ready
 
     @cached_property
@@ -244,6 +236,7 @@ class _Run:
     ) -> None:
         device, key = "", ""
         if ready:
+            self.turns.note(step.kind, seconds)
             self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
@@ -251,14 +244,25 @@ class _Run:
         self.sink.emit(event)
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
+        """Compute a step; if another process does so just now, take what it gives."""
+        if not self.turns.is_costly(step):
+            self._start(step, ready, why)
+            return
+        with self.turns.claimed(step, ready) as known:
+            if known:
+                self._hit(step, ready, known)
+            else:
+                self._start(step, ready, why)
+
+    def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
         self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
 
     def _compute(self, step: Step, ready: Ready) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
-        arguments = {name: value_of(source, self.outcomes, self.read) for name, source in step.inputs.items()}
-        self.loaded.note(arguments)
+        arguments = {name: value_of(source, self.outcomes, self.held.read) for name, source in step.inputs.items()}
+        self.held.loaded.note(arguments)
         self._note_files(ready)
         context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
         node = own_copy(ready.node)
@@ -274,7 +278,7 @@ class _Run:
         digests = tuple(blob.digest for blob in blobs)
         if word := surprise(step, blobs, self._expected(step, ready, seconds)):
             self.sink.emit(Warned(word, step.name))
-        self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
+        self.held.keep(step.name, blobs)
         self.outcomes[step.name] = Done(digests)
         if step.cache:
             self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
@@ -292,36 +296,22 @@ class _Run:
 
     def found(self, step: str) -> Findings:
         """What a step and those before it told beside pictures."""
-        return findings(self.plan.graph, step, self.outcomes, self.read)
+        return findings(self.plan.graph, step, self.outcomes, self.held.read)
 
     def obtain(self, origin: From) -> bytes:
         """The bytes of an output of a settled step; the step is run again if they were evicted.
 
         Raises Stopped if it would have to be, and the user asked to stop; StepError where that fails.
         """
-        self.fetched.clear()
-        data = self.read(origin)
+        self.held.fetched.clear()
+        data = self.held.read(origin)
         if data is None:
             self.stop.check()
             self._remake(self.plan.graph.steps[origin.step])
-            data = self.held[origin.step, origin.output].data
+            data = self.held.read(origin)
+        if data is None:
+            raise StepError(f"{origin.step} was made again, and evicted at once", hint="Run it again.")
         return data
-
-    def read(self, origin: From) -> bytes | None:
-        """The bytes of an output of a settled step, from memory or from the cache."""
-        held = self.held.get((origin.step, origin.output))
-        if held:
-            return held.data
-        outcome = self.outcomes[origin.step]
-        if not isinstance(outcome, Done):
-            return None
-        digest = outcome.digests[origin.output]
-        if digest not in self.fetched:
-            data = self.cache.blob(digest)
-            if data is None or not is_known(data):
-                return None
-            self.fetched[digest] = data
-        return self.fetched[digest]
 
     def _remake(self, step: Step) -> None:
         """Run a step again whose values are lost."""
@@ -337,7 +327,7 @@ class _Run:
         remade = False
         while open_:
             last, taken = open_[-1]
-            lost = next((origin.step for origin in taken if self.read(origin) is None), None)
+            lost = next((origin.step for origin in taken if self.held.read(origin) is None), None)
             if lost:
                 if lost in self.gone:
                     raise _Gone(lost)
@@ -347,7 +337,7 @@ class _Run:
             open_.pop()
             if open_:
                 self._again(last)
-                self._put_down(last)
+                self.held.put_down(self._taken(last))
                 remade = True
         return remade
 
@@ -368,22 +358,11 @@ class _Run:
             self._fail(step, error)
             raise _Gone(step.name) from error
         self.moved = self.moved or self.outcomes[step.name] != before
-        self.again += [(step.name, at) for at in range(len(outputs(step.node)))]
-
-    def _put_down(self, step: Step) -> None:
-        """Keep no longer in memory what a step took that was made again, if the cache has it now."""
-        for origin in self._taken(step):
-            value = origin.step, origin.output
-            if value in self.over and value in self.held and self.cache.holds(self.held[value].digest):
-                del self.held[value]
+        self.held.again += [(step.name, at) for at in range(len(outputs(step.node)))]
 
     def _taken(self, step: Step) -> Iterator[From]:
         for source in (*step.inputs.values(), *step.linked.values()):
             yield from takes(source, self.outcomes)
-
-    def _drop(self, value: Value) -> None:
-        self.held.pop(value, None)
-        self.loaded.let_go(value, self.outcomes, self.over)
 
     def _note_files(self, ready: Ready) -> None:
         for file in ready.files:

@@ -26,7 +26,7 @@ CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER, used REAL, cost REAL,
 CREATE TABLE notes (space BLOB, name BLOB, value BLOB, made REAL, seal BLOB,
     PRIMARY KEY (space, name)) WITHOUT ROWID;
 CREATE TABLE pins (name BLOB, digest TEXT, PRIMARY KEY (name, digest)) WITHOUT ROWID;
-CREATE TABLE leases (key TEXT PRIMARY KEY, holder TEXT, beat REAL) WITHOUT ROWID;
+CREATE TABLE leases (key TEXT PRIMARY KEY, holder TEXT, beat INTEGER) WITHOUT ROWID;
 CREATE TABLE runs (number INTEGER PRIMARY KEY, workflow BLOB, made REAL, told BLOB, seal BLOB);
 PRAGMA user_version = {FORMAT};
 COMMIT;
@@ -80,6 +80,7 @@ def _made(folder: Path) -> sqlite3.Connection | None:
         reached("index.make")
         if _format(index) == 0 and not index.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             index.executescript(_SCHEMA)
+            reached("index.made")
         if _format(index) == FORMAT:
             return index
     except sqlite3.DatabaseError as error:

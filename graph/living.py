@@ -45,22 +45,36 @@ def register(folder: Path) -> tuple[str, int]:
 
 def living(folder: Path) -> Iterator[tuple[str, float]]:
     """Each living process with its beginning; the files of dead ones are removed."""
-    for entry in os.scandir(folder):
+    for path in sorted(folder.iterdir()):
         with contextlib.suppress(FileNotFoundError):
-            since = entry.stat().st_mtime
-            file = os.open(entry.path, os.O_RDWR)
+            since = path.stat().st_mtime
+            file = os.open(path, os.O_RDWR)
             try:
                 if _try_lock(file):
-                    Path(entry.path).unlink()
+                    reached("living.unlink")
+                    path.unlink()
                 else:
-                    yield entry.name, since
+                    yield path.name, since
             finally:
                 os.close(file)
+
+
+def is_alive(folder: Path, name: str) -> bool:
+    """Whether the process with this name still has the folder open."""
+    try:
+        file = os.open(folder / name, os.O_RDWR)
+    except (FileNotFoundError, ValueError):  # ValueError: a damaged name
+        return False
+    try:
+        return not _try_lock(file)
+    finally:
+        os.close(file)
 
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Let one process at a time make or mend the index."""
+    reached("mending.open")
     lock = os.open(folder / "mending", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         deadline = time.monotonic() + 10

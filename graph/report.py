@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from graph.events import Action, NodeFinished, NodeStarted, RunFinished, SavedOutput
+from graph.events import Action, NodeFinished, NodeStarted, NodeWaiting, RunFinished, SavedOutput
 from graph.tables import clean, cut, pad, render, seen_width
 
 __all__ = ["HEADER", "Row", "closing", "duration", "explained", "final_table", "frame", "label", "lines", "widths"]
@@ -38,10 +38,16 @@ class Row:
     total: int = 0
     is_stopped: bool = False
     """The run ended while the node was running."""
+    waits: str = ""
+    """What for, where another process computes the node's result."""
 
     def started(self, event: NodeStarted) -> Row:
         """The row of a node that runs."""
-        return replace(self, device=event.device, since=time.monotonic(), step=0, total=0)
+        return replace(self, device=event.device, since=time.monotonic(), step=0, total=0, waits="")
+
+    def waiting(self, event: NodeWaiting) -> Row:
+        """The row of a node that another process computes."""
+        return replace(self, waits=f"waits for process {event.process}")
 
     def finished(self, event: NodeFinished) -> Row:
         """The row of a node that is finished, in one more cell."""
@@ -56,11 +62,13 @@ class Row:
             seconds=self.seconds + (0 if hit else event.seconds),
             saved=self.saved + (event.seconds if hit else 0),
             since=None,
+            waits="",
         )
 
     def stopped(self) -> Row:
         """The row when nothing runs any more."""
-        return self if self.since is None else replace(self, since=None, is_stopped=True)
+        waits_or_runs = self.waits or self.since is not None
+        return replace(self, since=None, waits="", is_stopped=True) if waits_or_runs else self
 
     def word(self) -> str:
         """The state in one word."""
@@ -72,6 +80,8 @@ class Row:
 
     def state(self) -> str:
         """The state in words: "waiting", "step 12 of 50" with a bar, "cached (saved 1.9 s)", "done 2, cached 4"."""
+        if self.waits:
+            return self.waits
         if self.since is not None and self.total:
             return f"step {self.step} of {self.total} {_bar(self.step, self.total)}"
         if self.since is not None or self.is_stopped or not self.actions:

@@ -1,7 +1,7 @@
 """Results and blobs on disk: what is written when, and what is believed when it is read.
 
     folder/v2/                     a format that is changed gets its own folder; nobody migrates a cache
-      index                        SQLite (WAL): results, small blobs, notes; one transaction a batch
+      index                        SQLite (WAL): results, small blobs, notes, leases; one transaction a batch
       blobs/ab/abcd...             large blobs, one file each, named by the sha256 of their bytes
       writing/<process>-<digest>   a file being written
       living/<process>             locked by a process for as long as it has the store open
@@ -17,7 +17,8 @@ How one batch becomes durable, and where a kill, a power cut or another process'
     after the commit     everything is there. A power cut may lose the last commits (synchronous NORMAL) or,
                          as the folder is not fsynced, a rename: a lost file looks like an evicted one
 
-A row never names bytes that are not durable. Rows and files are only ever removed inside a transaction too,
+A row never names bytes that are not durable. After short work all of this happens in a thread of its own, and a run
+does not wait for it (docs/decisions/0064). Rows and files are only ever removed inside a transaction too,
 and SQLite gives one process at a time the right to write, so the question "is every file there?" settles
 the race between a process that finds an old blob in place and a gc that is about to evict it.
 
@@ -115,6 +116,7 @@ class Store:
         self._lock = threading.RLock()
         self._count = 0
         for part in ("blobs", "writing", "living"):
+            reached("store.mkdir")
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self.name, self._badge = register(self.folder / "living")
         with contextlib.ExitStack() as undo:
@@ -132,6 +134,7 @@ class Store:
 
     def _leave(self) -> None:
         with contextlib.suppress(OSError):
+            reached("living.leave")
             (self.folder / "living" / self.name).unlink(missing_ok=True)
         os.close(self._badge)
 
@@ -274,9 +277,17 @@ class Store:
                     self._index.execute("ROLLBACK")
 
     def write(
-        self, results: Iterable[Result], blobs: Collection[Blob], notes: Iterable[Note], runs: Iterable[Noted] = ()
+        self,
+        results: Iterable[Result],
+        blobs: Collection[Blob],
+        notes: Iterable[Note],
+        runs: Iterable[Noted] = (),
+        released: Iterable[str] = (),
     ) -> None:
-        """Keep a batch: all of it, or nothing that a reader would see."""
+        """Keep a batch: all of it, or nothing that a reader would see.
+
+        released: keys whose leases end with it; see graph/leases.py.
+        """
         large = [blob for blob in blobs if len(blob.data) > INLINE]
         results = list(results)
         costs = {digest: result.seconds for result in results for digest in result.outputs}
@@ -294,6 +305,9 @@ class Store:
             noted = (_note_row(note, now) for note in notes)
             index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
             write_runs(index, runs)
+            reached("index.released")
+            ended = ((key, self.name) for key in released)
+            index.executemany("DELETE FROM leases WHERE key = ? AND holder = ?", ended)
             for blob in large:
                 self.put(blob)  # again only if a gc took it since
 
@@ -324,6 +338,7 @@ class Store:
             part.replace(path)
             reached("blob.renamed")
         except BaseException:
+            reached("blob.undo")
             part.unlink(missing_ok=True)
             raise
 
@@ -344,11 +359,12 @@ class Store:
     def sweep(self) -> int:
         """Remove what dead processes left half written; gives how many files."""
         living, swept = self.living(), 0
-        for part in os.scandir(self.folder / "writing"):
+        for part in (self.folder / "writing").iterdir():
             owner = "-".join(part.name.split("-")[:2])
             if owner not in living and not (self.folder / "living" / owner).exists():
                 with contextlib.suppress(FileNotFoundError):
-                    Path(part.path).unlink()
+                    reached("sweep.unlink")
+                    part.unlink()
                     swept += 1
         return swept
 

@@ -19,6 +19,7 @@ from graph import runs
 from graph.errors import MissingError, UsageError
 from graph.failpoints import reached
 from graph.index import FORMAT
+from graph.leases import drop_dead
 from graph.store import USED, Result, Store
 
 MOST_BYTES = 20 << 30
@@ -141,6 +142,7 @@ def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float =
     """
     with _opened(folder, warn) as store:
         floor = store.floor()
+        drop_dead(store)
         litter = store.sweep() + _sweep_loose(store, floor)
         _drop_vanished(store)
         blobs, freed = _evict(store, floor, most_bytes, time.time() - most_age)
@@ -161,10 +163,11 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
             raise UsageError(f"the cache is in use by process {', '.join(others)}", hint=hint)
         before = Cleared(_number(store, "SELECT count(*) FROM results"), *_blobs(store))
         with store.transaction() as index:
-            for table in ("results", "blobs", "notes"):
+            for table in ("results", "blobs", "notes", "leases"):
                 index.execute(f"DELETE FROM {table}")
             runs.forget_all(index, store.folder)
             for path in _files(store):
+                reached("clear.unlink")
                 path.unlink(missing_ok=True)
         _shrink(store)
         return before
@@ -243,9 +246,9 @@ def _files(store: Store) -> Iterator[Path]:
 
 def _shards(store: Store) -> Iterator[list[Path]]:
     """The files of large blobs, a folder at a time."""
-    for folder in os.scandir(store.folder / "blobs"):
+    for folder in sorted((store.folder / "blobs").iterdir()):
         if folder.is_dir():
-            yield [Path(entry.path) for entry in os.scandir(folder.path)]
+            yield list(folder.iterdir())
 
 
 def _sweep_loose(store: Store, floor: float) -> int:
@@ -256,6 +259,7 @@ def _sweep_loose(store: Store, floor: float) -> int:
             named = store.held(path.name for path in paths)
             for path in paths:
                 if path.name not in named and path.stat().st_mtime < floor:
+                    reached("gc.unlink")
                     path.unlink()
                     swept += 1
     return swept
@@ -309,7 +313,10 @@ def _forget(store: Store, before: float) -> None:
 
 def _shrink(store: Store) -> None:
     """Give the room back to the file system, and remove what was moved aside."""
+    reached("index.vacuum")
     store.rows("PRAGMA incremental_vacuum")
+    reached("index.checkpoint")
     store.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     for path in store.folder.glob("index.broken*"):
+        reached("broken.unlink")
         path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -305,6 +306,22 @@ def test_a_signal_stops_a_run_within_a_step_and_keeps_what_is_finished(
     assert {"photo": ["hit"], "large": ["hit"], "slow": ["run"], "last": ["run"]} == run(
         capsys, "slow.yaml", "--nodes", "mine"
     )[0]
+
+
+def test_who_waits_for_another_process_says_so_and_stops_at_once(slow: Path) -> None:
+    holder = started()
+    waits = process("run", "slow.yaml", "--nodes", "mine")
+    assert waits.stdout
+    assert any(f"waits for process {holder.pid}".encode() in line for line in waits.stdout)
+    waits.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, err = waits.communicate(timeout=60)
+
+    assert 130 == waits.returncode
+    assert b"Traceback" not in err
+    assert time.monotonic() - began < 3, "a fraction of a second, and what Python takes to end on a busy machine"
+    holder.kill()
+    holder.communicate()
 
 
 def test_a_second_signal_kills(slow: Path) -> None:

@@ -178,8 +178,8 @@ def _lost_results() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        _another_picture, _an_equal_picture, _another_text, _a_lock, _another_node, _one_more_node, _lost_output, _lost_file,
-        _altered_output, _empty_cache, _another_result, _lost_results,
+        _another_picture, _an_equal_picture, _another_text, _a_lock, _another_node, _one_more_node, _lost_output,
+        _lost_file, _altered_output, _empty_cache, _another_result, _lost_results,
     ],
 )  # fmt: skip
 def test_whatever_decides_a_run_is_noticed(desk: Desk, change: Callable[[], None]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +22,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from graph.cache import Cache, Disk, Memory, Result, default_folder, open_cache
+from graph.failpoints import arm, disarm
 from graph.keys import key_of, recipe
 from graph.values import Blob, Conditioning, Denoiser, Latents, Picture, SavedFile, Tensor, decode, encode
 
@@ -182,6 +187,7 @@ def test_a_folder_that_vanishes_costs_one_warning(folder: Path, warnings: list[s
     blobs = [encode(letter * 20_000) for letter in "abc"] + [encode("small")]
     with closing(Disk(folder, warnings.append)) as disk:
         disk.remember(result(9, blobs[0]), [blobs[0]])
+        disk.flush()
         shutil.rmtree(folder)
         for number, blob in enumerate(blobs[1:]):
             disk.remember(result(number, blob), [blob])
@@ -339,3 +345,90 @@ def test_the_default_folder_is_where_the_platform_keeps_caches(
     monkeypatch.setattr(sys, "platform", platform)
 
     assert Path.home() / folder / "darkroom" == default_folder()
+
+
+def test_an_index_that_is_full_costs_one_warning(folder: Path, warnings: list[str]) -> None:
+    with closing(Disk(folder, warnings.append)) as disk:
+        pages = disk._store.rows("PRAGMA page_count")[0][0]
+        disk._store.rows(f"PRAGMA max_page_count = {pages + 10}")
+        blobs = [encode(str(number) * 5000) for number in range(40)]
+        for number, blob in enumerate(blobs):
+            disk.remember(result(number, blob, seconds=1.0), [blob])
+
+        assert [blob.data for blob in blobs] == [disk.blob(blob.digest) for blob in blobs]
+    assert 1 == len(warnings)
+    with closing(Disk(folder, warnings.append)) as disk:
+        assert disk.result(result(0).key)
+    assert 1 == len(warnings)
+
+
+def test_after_short_work_nobody_waits_for_the_disk(folder: Path, warnings: list[str]) -> None:
+    written, go_on = threading.Event(), threading.Event()
+
+    def stand_still(point: str) -> None:
+        if point == "blob.fsync":
+            written.set()
+            assert go_on.wait(60)
+
+    blobs = [encode(letter * 20_000) for letter in "ab"]
+    disk = Disk(folder, warnings.append)
+    arm(stand_still)
+    try:
+        disk.remember(result(0, blobs[0]), [blobs[0]])
+        assert written.wait(60)
+        disk.remember(result(1, blobs[1]), [blobs[1]])
+
+        assert [blob.data for blob in blobs] == [disk.blob(blob.digest) for blob in blobs]
+        assert [result(0, blobs[0]), result(1, blobs[1])] == [disk.result(result(number).key) for number in (0, 1)]
+        assert frozenset(blob.digest for blob in blobs) == disk.touch(blob.digest for blob in blobs)
+    finally:
+        go_on.set()
+        disarm()
+        disk.close()
+    with closing(Disk(folder, warnings.append)) as disk:
+        assert [blob.data for blob in blobs] == [disk.blob(blob.digest) for blob in blobs]
+    assert [] == warnings
+
+
+def test_what_could_not_be_written_waits_in_front_of_what_came_later(folder: Path, warnings: list[str]) -> None:
+    first, second = encode("first"), encode("second")
+    index = folder / "v2" / "index"
+    with closing(Disk(folder, warnings.append)) as disk, closing(sqlite3.connect(index, isolation_level=None)) as other:
+        disk._store.rows("PRAGMA busy_timeout = 10")
+        other.execute("BEGIN IMMEDIATE")
+        disk.remember(result(1, first, seconds=1.0), [first])
+        disk.remember(result(2, second, seconds=1.0), [second])
+        assert [first.data, second.data] == [disk.blob(first.digest), disk.blob(second.digest)]
+        other.execute("ROLLBACK")
+    with closing(Disk(folder, warnings.append)) as disk:
+        assert [result(1, first), result(2, second)] == [
+            replace(disk.result(result(number).key) or result(0), seconds=0.001) for number in (1, 2)
+        ]
+    assert [] == warnings
+
+
+def test_a_folder_that_may_only_be_read_costs_one_warning() -> None:
+    """Root may write anywhere, so another user tries."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        Disk(folder / "cache", print).close()
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        if not (child := os.fork()):
+            code = 1
+            try:
+                os.setuid(os.getuid() or 65534)
+                told: list[str] = []
+                cache = open_cache(folder / "cache", told.append)
+                blob = encode("kept")
+                cache.remember(result(1, blob), [blob])
+                cache.close()
+                code = int((1, blob.data) != (len(told), cache.blob(blob.digest)))
+            finally:
+                os._exit(code)
+
+        assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    finally:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755)
+        shutil.rmtree(folder)

@@ -23,6 +23,7 @@ from graph.events import (
     NodeFinished,
     NodeProgress,
     NodeStarted,
+    NodeWaiting,
     RunFinished,
     RunStarted,
     SavedOutput,
@@ -85,6 +86,16 @@ print  outputs/bird-00001.png  (saved)
 """
 
     assert (expected, "warning: painted: seed 7 was drawn\n") == _show(_run(), Plain)
+
+
+def test_what_another_process_computes_is_told() -> None:
+    waiting = NodeWaiting("painted", "sampler", "4711")
+    shown, _ = _show([*_run()[:2], waiting, NodeFinished("painted", "sampler", "hit", 1.9)], Plain)
+
+    assert ["painted  sampler      waits for process 4711", "painted  sampler      cached (saved 1.9 s)"] == (
+        shown.splitlines()[1:]
+    )
+    assert "stopped" in _show([*_run()[:2], waiting], Live)[0]
 
 
 def test_a_failure_is_explained_at_the_end_with_what_it_took_along() -> None:
@@ -223,6 +234,14 @@ def test_the_state_of_a_node_is_told_in_words() -> None:
     assert running.state() == "running"
     assert twice.state() == "done 1, cached 1 (saved 4.0 s)"
     assert running.stopped().state() == "stopped"
+
+
+def test_a_node_that_waits_for_a_process_says_so_until_it_starts_or_ends() -> None:
+    waits = Row("a", "sampler").waiting(NodeWaiting("a", "sampler", "4711"))
+    after = [waits.started(NodeStarted("a", "sampler")), waits.finished(NodeFinished("a", "sampler", "hit"))]
+
+    assert "waits for process 4711" == waits.state()
+    assert ["running", "cached", "stopped"] == [row.state() for row in (*after, waits.stopped())]
 
 
 @pytest.mark.parametrize(

@@ -237,7 +237,7 @@ def test_values_made_again_for_a_long_chain_are_let_go(lab: Lab, monkeypatch: py
 
     def counted(run: execution._Run, *arguments: object) -> float:
         seconds = compute(run, *arguments)  # type: ignore[arg-type]  # handed on as they came
-        held.append(len(run.held))
+        held.append(len(run.held.given))
         return seconds
 
     monkeypatch.setattr(execution._Run, "_compute", counted)
