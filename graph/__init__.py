@@ -2,7 +2,7 @@
 
 FLOORS = (
     ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints"),
-    ("values", "filerefs", "syntax", "report", "metadata"),
+    ("values", "filerefs", "syntax", "report", "metadata", "quantities"),
     ("outputs", "document", "node", "files", "credentials"),
     ("references", "fields", "registry", "sources", "keys"),
     ("params", "conditions"),
@@ -14,7 +14,7 @@ FLOORS = (
     ("wiring",),
     ("index",),
     ("store",),
-    ("memory", "placement"),
+    ("memory", "placement", "eviction"),
     ("cache",),
     ("upkeep", "ready", "provenance"),
     ("explain", "rerun", "findings"),

@@ -7,6 +7,7 @@ caller that knows a result must still be ready for `blob` to give None.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from graph.eviction import keep_within, limit
 from graph.index import is_broken, is_busy
 from graph.memory import Memory
 from graph.store import INLINE, Note, Result, Store
@@ -89,10 +91,15 @@ class Disk:
     with one warning, and what was committed before can still be read.
     """
 
-    def __init__(self, folder: Path, warn: Warn) -> None:
-        """Raises OSError or sqlite3.Error if the folder cannot be used."""
+    def __init__(self, folder: Path, warn: Warn, most_bytes: int | None = None) -> None:
+        """most_bytes: down to which a run that adds something evicts in the end; None for no limit.
+
+        Raises OSError or sqlite3.Error if the folder cannot be used.
+        """
         self._store = Store(folder, warn)
         self._warn = warn
+        self._most_bytes = most_bytes
+        self._added = 0
         self._lock = threading.RLock()
         self._fresh = _Batch()
         self._known: dict[str, Result] = {}
@@ -141,6 +148,7 @@ class Disk:
     def remember(self, result: Result, blobs: Sequence[Blob]) -> None:
         is_large = self._put([blob for blob in blobs if len(blob.data) > INLINE])
         with self._lock:
+            self._added += sum(len(blob.data) for blob in blobs)
             self._fresh.remember(result, blobs)
             if is_large or result.seconds > _WAIT or self._fresh.count >= _BATCH:
                 self._commit()
@@ -210,6 +218,9 @@ class Disk:
                 self._timer.cancel()
             if self._fresh and not self._failed:
                 self._give_up("another process kept its index locked")
+            if self._added and self._most_bytes is not None and not self._failed:
+                with contextlib.suppress(OSError, sqlite3.Error):  # the next run does it
+                    keep_within(self._store, self._most_bytes, self._added)
             self._closed = self._failed = True
             self._store.close()
 
@@ -301,9 +312,13 @@ class _Batch(Memory):
 
 
 def open_cache(folder: Path | None, warn: Warn) -> Cache:
-    """Open the cache in a folder, by default the user's; in memory, with one warning, if that fails."""
+    """Open the cache in a folder, by default the user's; in memory, with one warning, if that fails.
+
+    Raises UsageError where DARKROOM_CACHE_SIZE is no size.
+    """
+    most_bytes = limit()
     try:
-        return Disk(folder or default_folder(), warn)
+        return Disk(folder or default_folder(), warn, most_bytes)
     except (OSError, sqlite3.Error, RuntimeError) as error:
         warn(f"results are not kept: the cache cannot be opened ({error})")
         return Memory()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,11 +14,10 @@ from typing import Any
 from graph import upkeep
 from graph.cache import default_folder
 from graph.errors import UsageError
+from graph.eviction import limit
+from graph.quantities import age_words, counted, parse_age, parse_size, size_words
 from graph.tables import render
 
-_UNITS = {"": 1} | {f"{letter}{end}": base**power for power, letter in enumerate("KMGT", 1)
-                    for end, base in (("", 1000), ("B", 1000), ("IB", 1024))} | {"B": 1}  # fmt: skip
-_SPANS = {"min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _NO_LIMIT = sys.maxsize
 _NAMED = 20
 """How many damaged values are named."""
@@ -42,38 +40,6 @@ def tell(action: str, folder: Path | None, request: argparse.Namespace, width: i
     return "\n".join([*(f"warning: {warning}" for warning in warnings), _told(report, request, width, colour)])
 
 
-def parse_size(text: str) -> int:
-    """Read a size as people write it ("10GB", "1.5 GiB", "500M", "1000") as bytes. Raises UsageError."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Za-z]*)", text.strip(), re.ASCII)
-    if not found or found[2].upper() not in _UNITS:
-        raise UsageError(f'--max-size takes a size, not "{text}"', hint="For example 10GB, 1.5GiB or 500M.")
-    return round(float(found[1]) * _UNITS[found[2].upper()])
-
-
-def parse_age(text: str) -> float:
-    """Read an age as people write it ("30d", "12h", "2 w", "45min") as seconds. Raises UsageError."""
-    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]+)", text.strip(), re.ASCII)
-    if not found or found[2] not in _SPANS:
-        raise UsageError(f'--older-than takes an age, not "{text}"', hint="For example 30d, 12h, 2w or 45min.")
-    return float(found[1]) * _SPANS[found[2]]
-
-
-def size_words(count: int) -> str:
-    """Tell a number of bytes: "1.2 GB", "312 B"."""
-    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
-        if count >= 1000**power * 0.9995:
-            return f"{count / 1000**power:.1f} {unit}"
-    return f"{count} B"
-
-
-def age_words(seconds: float) -> str:
-    """Tell how long ago something was: "3 h ago", "12 days ago"."""
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length or (unit != "days" and seconds >= length):
-            return f"{seconds / length:.0f} {unit} ago"
-    return "just now"
-
-
 # What is done
 
 
@@ -90,9 +56,9 @@ def _verify(folder: Path, warn: Warn, request: argparse.Namespace) -> upkeep.Ver
 
 
 def _gc(folder: Path, warn: Warn, request: argparse.Namespace) -> upkeep.Evicted:
-    """Without a limit, those of `upkeep`; with one of the two, that one alone."""
+    """Without a limit, the user's own and that of `upkeep`; with one of the two, that one alone."""
     if request.max_size is None and request.older_than is None:
-        return upkeep.gc(folder, warn)
+        return upkeep.gc(folder, warn, limit() or _NO_LIMIT)
     most = parse_size(request.max_size) if request.max_size is not None else _NO_LIMIT
     age = parse_age(request.older_than) if request.older_than is not None else float(_NO_LIMIT)
     return upkeep.gc(folder, warn, most, age)
@@ -119,7 +85,7 @@ def _agreed(folder: Path, there: upkeep.Size, request: argparse.Namespace) -> bo
         raise UsageError(f'clear would remove everything in "{folder}"', hint="Say --yes if that is meant.")
     taken = size_words(there.blob_bytes + there.index_bytes)
     print(
-        f"Remove {_counted(there.results, 'result')} ({taken}) from {folder}? [y/N] ",
+        f"Remove {counted(there.results, 'result')} ({taken}) from {folder}? [y/N] ",
         end="",
         file=sys.stderr,
         flush=True,
@@ -157,7 +123,7 @@ def _told(report: object, request: argparse.Namespace, width: int | None, colour
         case upkeep.Evicted():
             return _evicted(report, request)
         case upkeep.Cleared():
-            return f"removed {_counted(report.results, 'result')} and {_values(report.blobs, report.bytes)}"
+            return f"removed {counted(report.results, 'result')} and {_values(report.blobs, report.bytes)}"
     raise TypeError(f"no words for {report!r}")
 
 
@@ -203,18 +169,16 @@ def _verified(report: upkeep.Verified) -> str:
 def _evicted(report: upkeep.Evicted, request: argparse.Namespace) -> str:
     lines = [f"evicted {_values(report.blobs, report.bytes)}; kept {_values(report.kept_blobs, report.kept_bytes)}"]
     if report.litter:
-        lines.append(f"removed {_counted(report.litter, 'file')} that interrupted runs left")
+        lines.append(f"removed {counted(report.litter, 'file')} that interrupted runs left")
+    if report.outdated_bytes:
+        lines.append(f"removed the cache of an older Darkroom ({size_words(report.outdated_bytes)})")
     if request.max_size is not None and report.kept_bytes > parse_size(request.max_size):
         lines.append("more than --max-size is kept: what was used lately, or since a running process began, stays")
     return "\n".join(lines)
 
 
 def _values(count: int, size: int) -> str:
-    return f"{_counted(count, 'value')} ({size_words(size)})"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+    return f"{counted(count, 'value')} ({size_words(size)})"
 
 
 def _plain(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -16,16 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graph.errors import MissingError, UsageError
-from graph.failpoints import reached
+from graph.eviction import MOST_BYTES, SIZE, blobs_held, evict, note_room
 from graph.index import FORMAT
+from graph.living import living
 from graph.store import USED, Result, Store
 
-MOST_BYTES = 20 << 30
 MOST_AGE = 90 * 86400.0
 """In seconds since the last use."""
 _FORGOTTEN_AFTER = 365 * 86400.0
 _PAGE = 1000
-_SIZE = "coalesce(CAST(size AS INTEGER), 0)"
 
 Warn = Callable[[str], None]
 
@@ -89,6 +90,8 @@ class Evicted:
     """Files of interrupted writes, and blob files that no row names."""
     kept_blobs: int
     kept_bytes: int
+    outdated_bytes: int = 0
+    """Of caches in older formats, removed with all that was in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def size(folder: Path, warn: Warn) -> Size:
     """Measure the blobs and the index."""
     with _opened(folder, warn) as store:
         index_bytes = sum(path.stat().st_size for path in store.folder.glob("index*"))
-        return Size(folder, _number(store, "SELECT count(*) FROM results"), *_blobs(store), index_bytes)
+        return Size(folder, _number(store, "SELECT count(*) FROM results"), *blobs_held(store), index_bytes)
 
 
 def verify(folder: Path, warn: Warn) -> Verified:
@@ -131,18 +134,22 @@ def verify(folder: Path, warn: Warn) -> Verified:
 
 
 def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float = MOST_AGE) -> Evicted:
-    """Evict blobs not used for `most_age` seconds; then the longest unused until `most_bytes` are left.
+    """Evict blobs not used for `most_age` seconds; then those that are worth least until `most_bytes` are left.
 
-    What a living process may hold stays: see graph/store.py. Results stay, for plans are made from them.
+    What is pinned or what a living process may hold stays: see graph/eviction.py and graph/store.py. Results stay, for
+    plans are made from them. The folders of older formats go, if no process has them open.
     """
     with _opened(folder, warn) as store:
+        outdated = _remove_outdated(folder)
         floor = store.floor()
         litter = store.sweep() + _sweep_loose(store, floor)
         _drop_vanished(store)
-        blobs, freed = _evict(store, floor, most_bytes, time.time() - most_age)
+        blobs, freed = evict(store, most_bytes, time.time() - most_age)
         _forget(store, time.time() - _FORGOTTEN_AFTER)
         _shrink(store)
-        return Evicted(blobs, freed, litter, *_blobs(store))
+        kept_blobs, kept_bytes = blobs_held(store)
+        note_room(store, kept_bytes)
+        return Evicted(blobs, freed, litter, kept_blobs, kept_bytes, outdated)
 
 
 def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
@@ -155,7 +162,7 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
         if others and not force:
             hint = "Wait for it to end."
             raise UsageError(f"the cache is in use by process {', '.join(others)}", hint=hint)
-        before = Cleared(_number(store, "SELECT count(*) FROM results"), *_blobs(store))
+        before = Cleared(_number(store, "SELECT count(*) FROM results"), *blobs_held(store))
         with store.transaction() as index:
             for table in ("results", "blobs", "notes"):
                 index.execute(f"DELETE FROM {table}")
@@ -178,7 +185,7 @@ def _opened(folder: Path, warn: Warn) -> Iterator[Store]:
 
 def _entry(store: Store, result: Result) -> Entry:
     marks = ",".join("?" * len(result.outputs))
-    question = f"SELECT {_SIZE}, {USED} FROM blobs WHERE digest IN ({marks})"
+    question = f"SELECT {SIZE}, {USED} FROM blobs WHERE digest IN ({marks})"
     rows = store.rows(question, *result.outputs)
     used = max([result.made, *(row[1] for row in rows)])
     is_whole = len(rows) == len(set(result.outputs))
@@ -195,11 +202,6 @@ def _kind(recipe: str) -> str:
 
 def _number(store: Store, question: str) -> int:
     return int(store.rows(question)[0][0])
-
-
-def _blobs(store: Store) -> tuple[int, int]:
-    count, total = store.rows(f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM blobs")[0]
-    return count, total
 
 
 def _pages(store: Store, table: str, column: str) -> Iterator[list[str]]:
@@ -256,6 +258,21 @@ def _sweep_loose(store: Store, floor: float) -> int:
     return swept
 
 
+def _remove_outdated(folder: Path) -> int:
+    """Remove caches in older formats that no process has open; gives how many bytes they took."""
+    removed = 0
+    for old in folder.glob("v*"):
+        if _is_outdated(old) and not [*living(old / "living")]:
+            removed += sum(path.stat().st_size for path in old.rglob("*") if path.is_file())
+            shutil.rmtree(old)
+    return removed
+
+
+def _is_outdated(folder: Path) -> bool:
+    older = re.fullmatch(r"v\d{1,6}", folder.name) and int(folder.name[1:]) < FORMAT
+    return bool(older) and (folder / "living").is_dir() and not folder.is_symlink()
+
+
 def _drop_vanished(store: Store) -> None:
     """Remove rows whose file is gone."""
     for page in _pages(store, "blobs", "digest"):
@@ -263,33 +280,6 @@ def _drop_vanished(store: Store) -> None:
             with store.transaction() as index:
                 gone -= store.held(gone).keys()  # a process may just have made it again
                 index.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in gone))
-
-
-def _evict(store: Store, floor: float, most_bytes: int, oldest: float) -> tuple[int, int]:
-    """Evict page by page, so that no other process waits long to write; gives how many blobs and bytes."""
-    blobs = freed = 0
-    while True:
-        with store.transaction() as index:
-            surplus = _blobs(store)[1] - most_bytes
-            page = _victims(store, floor, surplus, oldest)
-            for digest, _ in page:
-                reached("gc.unlink")
-                index.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
-                store.path(digest).unlink(missing_ok=True)
-        if not page:
-            return blobs, freed
-        blobs, freed = blobs + len(page), freed + sum(length for _, length in page)
-
-
-def _victims(store: Store, floor: float, surplus: int, oldest: float) -> list[tuple[str, int]]:
-    question = f"SELECT digest, {_SIZE}, {USED} FROM blobs WHERE used < ? ORDER BY used LIMIT {_PAGE}"
-    victims = []
-    for digest, length, used in store.rows(question, floor):
-        if surplus <= 0 and used >= oldest:
-            break
-        victims.append((digest, length))
-        surplus -= length
-    return victims
 
 
 def _forget(store: Store, before: float) -> None:
