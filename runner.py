@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from graph.console import Display
     from graph.context import Stop
     from graph.events import SavedOutput
+    from graph.plan import Plan
     from graph.steps import Graph
     from graph.workflow import Workflow
 
@@ -215,7 +217,7 @@ def cache(request: argparse.Namespace) -> int:
     from graph import housekeeping
 
     folder = Path(request.cache) if request.cache else None
-    print(housekeeping.tell(request.action, folder, request, *_terminal()))
+    print(housekeeping.tell(request.action, folder, request, *_terminal(), partial(_planned, request)))
     return 0
 
 
@@ -301,6 +303,13 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         yield session
     finally:
         session.cache.close()
+
+
+def _planned(request: argparse.Namespace, file: str) -> Plan:
+    """What a run of a file would do, for commands that take more than a file."""
+    request = argparse.Namespace(**{**vars(request), "file": file})
+    with _session(request) as session:
+        return session.plan(session.check(_load(request)))
 
 
 def _from_picture(request: argparse.Namespace) -> tuple[Workflow, Note]:

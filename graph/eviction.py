@@ -113,12 +113,13 @@ def _victims(store: Store, floor: float, oldest: float, surplus: int) -> list[Vi
 def _remove(store: Store, victims: list[Victim]) -> list[Victim]:
     """Evict these, but for those that were used or pinned since; gives those that went."""
     free = f"SELECT digest FROM blobs WHERE digest IN ({','.join('?' * len(victims))}) AND {_FREE}"
+    taken = f"DELETE FROM blobs WHERE digest = ? AND {USED} = ?"
     gone = []
     with store.transaction() as index:
         unpinned = {row[0] for row in store.rows(free, *(victim.digest for victim in victims))}
         for victim in (victim for victim in victims if victim.digest in unpinned):
             reached("gc.unlink")
-            if index.execute(f"DELETE FROM blobs WHERE digest = ? AND {USED} = ?", (victim.digest, victim.used)).rowcount:
+            if index.execute(taken, (victim.digest, victim.used)).rowcount:
                 if victim.is_file:
                     store.path(victim.digest).unlink(missing_ok=True)
                 gone.append(victim)

@@ -67,6 +67,10 @@ class Size:
     blob_bytes: int
     index_bytes: int
     """Small blobs are counted in here as well."""
+    pins: int = 0
+    """Names under which something is pinned."""
+    pinned_blobs: int = 0
+    pinned_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +105,12 @@ class Cleared:
     results: int
     blobs: int
     bytes: int
+    pins: int = 0
 
 
 def ls(folder: Path, warn: Warn, most: int = 100) -> Listing:
     """List the results, newest first, `most` of them."""
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         newest = [row[0] for row in store.rows("SELECT key FROM results ORDER BY made DESC LIMIT ?", most)]
         found = store.results(newest)
         entries = tuple(_entry(store, found[key]) for key in newest if key in found)
@@ -114,14 +119,15 @@ def ls(folder: Path, warn: Warn, most: int = 100) -> Listing:
 
 def size(folder: Path, warn: Warn) -> Size:
     """Measure the blobs and the index."""
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         index_bytes = sum(path.stat().st_size for path in store.folder.glob("index*"))
-        return Size(folder, _number(store, "SELECT count(*) FROM results"), *blobs_held(store), index_bytes)
+        results = _number(store, "SELECT count(*) FROM results")
+        return Size(folder, results, *blobs_held(store), index_bytes, *_pinned(store))
 
 
 def verify(folder: Path, warn: Warn) -> Verified:
     """Read every blob and every row; drop what is damaged, with a warning each for rows."""
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         for keys in _pages(store, "results", "key"):
             store.results(keys)
         read, damaged, dropped = [0, 0], 0, list[str]()
@@ -139,7 +145,7 @@ def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float =
     What is pinned or what a living process may hold stays: see graph/eviction.py and graph/store.py. Results stay, for
     plans are made from them. The folders of older formats go, if no process has them open.
     """
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         outdated = _remove_outdated(folder)
         floor = store.floor()
         litter = store.sweep() + _sweep_loose(store, floor)
@@ -157,14 +163,14 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
 
     Raises UsageError, naming the process, while another has the cache open; `force` takes its results too.
     """
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         others = sorted(name.partition("-")[0] for name in store.living() if name != store.name)
         if others and not force:
             hint = "Wait for it to end."
             raise UsageError(f"the cache is in use by process {', '.join(others)}", hint=hint)
-        before = Cleared(_number(store, "SELECT count(*) FROM results"), *blobs_held(store))
+        before = Cleared(_number(store, "SELECT count(*) FROM results"), *blobs_held(store), _pinned(store)[0])
         with store.transaction() as index:
-            for table in ("results", "blobs", "notes"):
+            for table in ("results", "blobs", "notes", "pins"):
                 index.execute(f"DELETE FROM {table}")
             for path in _files(store):
                 path.unlink(missing_ok=True)
@@ -173,7 +179,8 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, warn: Warn) -> Iterator[Store]:
+def opened(folder: Path, warn: Warn) -> Iterator[Store]:
+    """Open the store of a folder. Raises UsageError where there is none, MissingError where it cannot be used."""
     if not (folder / f"v{FORMAT}").is_dir():
         raise UsageError(f'there is no cache in "{folder}"', hint="The first run makes one.")
     try:
@@ -202,6 +209,13 @@ def _kind(recipe: str) -> str:
 
 def _number(store: Store, question: str) -> int:
     return int(store.rows(question)[0][0])
+
+
+def _pinned(store: Store) -> tuple[int, int, int]:
+    """How many pins there are, and how many blobs and bytes they keep."""
+    names = _number(store, "SELECT count(DISTINCT name) FROM pins")
+    which = "digest IN (SELECT digest FROM pins)"
+    return names, *store.rows(f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM blobs WHERE {which}")[0]
 
 
 def _pages(store: Store, table: str, column: str) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -292,8 +293,12 @@ def test_gc_of_a_hundred_thousand_values_takes_little_memory_and_few_questions(
 ) -> None:
     asked: list[str] = []
     rows = Store.rows
-    monkeypatch.setattr(Store, "rows", lambda self, question, *values: asked.append(question) or rows(
-        self, question, *values))  # fmt: skip
+
+    def counted(store: Store, question: str, *values: object) -> list[tuple[Any, ...]]:
+        asked.append(question)
+        return rows(store, question, *values)
+
+    monkeypatch.setattr(Store, "rows", counted)
     tracemalloc.start()
     try:
         report = gc(full, pytest.fail, most_bytes=0)

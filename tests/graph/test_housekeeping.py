@@ -38,12 +38,15 @@ def request(
     older_than: str | None = None,
     yes: bool = False,
     json: bool = False,
+    names: tuple[str, ...] = (),
+    name: str = "",
 ) -> argparse.Namespace:
-    return argparse.Namespace(most=most, max_size=max_size, older_than=older_than, yes=yes, json=json)
+    limits = {"most": most, "max_size": max_size, "older_than": older_than}
+    return argparse.Namespace(**limits, yes=yes, json=json, names=names, name=name, set=[], nodes=[])
 
 
 def told(action: str, folder: Path, asked: argparse.Namespace | None = None) -> str:
-    return tell(action, folder, asked or request(), None, False)
+    return tell(action, folder, asked or request(), None, False, pytest.fail)
 
 
 def large_file(folder: Path) -> Path:
@@ -155,7 +158,7 @@ def test_a_folder_that_is_no_cache_is_said_to_be_none_and_left_alone(tmp_path: P
 def test_the_users_own_cache_is_meant_where_none_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DARKROOM_CACHE", str(folder))
 
-    assert f"2 of 2 results in {folder}" in tell("ls", None, request(), None, False)
+    assert f"2 of 2 results in {folder}" in tell("ls", None, request(), None, False, pytest.fail)
 
 
 @pytest.mark.parametrize(
