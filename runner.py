@@ -272,7 +272,7 @@ def doctor(request: argparse.Namespace) -> int:
     """Say what this machine has and what is wrong with it."""
     from graph.doctor import examine
 
-    report = examine(Path(request.cache) if request.cache else None)
+    report = examine(Path(request.cache) if request.cache else None, request.remote)
     print(json.dumps(report.as_json()) if request.json else report.text(*_terminal()))
     return 0 if report.ok else 1
 
@@ -297,6 +297,7 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         out=request.out,
         device=request.device,
         nodes=request.nodes,
+        remote=request.remote,
         sink=sink or choose_sink(json=False, quiet=True),
     )
     try:
@@ -307,7 +308,7 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
 
 def _planned(request: argparse.Namespace, file: str) -> Plan:
     """What a run of a file would do, for commands that take more than a file."""
-    request = argparse.Namespace(**{**vars(request), "file": file})
+    request = argparse.Namespace(**{**vars(request), "file": file, "remote": "none"})
     with _session(request) as session:
         return session.plan(session.check(_load(request)))
 

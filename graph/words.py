@@ -80,6 +80,11 @@ def _cache_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", default="", metavar="DIR", help='where results are kept; "none" keeps none')
 
 
+def _remote_option(parser: argparse.ArgumentParser) -> None:
+    remote = os.environ.get("DARKROOM_REMOTE", "")
+    parser.add_argument("--remote", default=remote, metavar="URL", help='a cache that machines share; "none": none')
+
+
 def _cache_words(parser: argparse.ArgumentParser) -> None:
     actions = ("ls", "size", "verify", "gc", "clear", "pin", "unpin", "pins", "export", "import")
     parser.add_argument("action", choices=actions, metavar="ACTION", help=", ".join(actions))
@@ -135,10 +140,10 @@ def _graph_words(parser: argparse.ArgumentParser) -> None:
 
 
 OPTIONS: Mapping[str, tuple[Options, ...]] = {
-    "run": (_file_options, _place_options, _run_options, _run_words, _json_option),
+    "run": (_file_options, _place_options, _remote_option, _run_options, _run_words, _json_option),
     "check": (_file_options, _json_option),
-    "plan": (_file_options, _place_options, _run_options, _plan_words, _json_option),
-    "why": (_file_options, _place_options, _why_words, _json_option),
+    "plan": (_file_options, _place_options, _remote_option, _run_options, _plan_words, _json_option),
+    "why": (_file_options, _place_options, _remote_option, _why_words, _json_option),
     "nodes": (_nodes_option, _nodes_words),
     "schema": (_nodes_option,),
     "graph": (_file_options, _graph_words),
@@ -146,7 +151,7 @@ OPTIONS: Mapping[str, tuple[Options, ...]] = {
     "models": (_nodes_option, _models_words, _json_option),
     "watermark": (_watermark_words, _json_option),
     "c2pa": (_c2pa_words, _json_option),
-    "doctor": (_cache_option, _json_option),
+    "doctor": (_cache_option, _remote_option, _json_option),
 }
 
 
