@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import uuid
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from graph.keys import key_of
 from graph.remote import Remote, shown
 from graph.store import Result, Store
 from graph.tiered import Tiered, answers
-from graph.values import encode
+from graph.values import Blob, encode
 from tests.graph.lab import Lab
 
 WORKFLOW = """
@@ -260,6 +261,18 @@ def test_a_result_under_another_key_is_not_believed(tmp_path: Path, url: str) ->
         files.pipe_file(path, data)
 
     assert first_outputs(one) == machine(tmp_path, "two", url).run(WORKFLOW).outputs
+
+
+@pytest.mark.parametrize("data", [b'{"darkroom":1,"value":' + b"[" * 100_000, b"neither JSON nor tensors", b""])
+def test_a_value_that_is_none_is_computed(tmp_path: Path, url: str, data: bytes) -> None:
+    ready = next(part.ready for part in machine(tmp_path, "one", url).plan(WORKFLOW).steps if part.step.name == "b")
+    assert ready
+    forged = Blob(hashlib.sha256(data).hexdigest(), data)
+    Remote(url).put_blob(forged)
+    Remote(url).put_result(Result(ready.key, (forged.digest,), ready.recipe, 1.0, 1.0))
+    two = machine(tmp_path, "two", url)
+
+    assert first_outputs(machine(tmp_path, "three", "memory://empty")) == two.run(WORKFLOW).outputs
 
 
 def first_outputs(lab: Lab) -> Any:
