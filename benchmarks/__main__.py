@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, tiles
+from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, tiles, upkeep
 from benchmarks.report import Report, write
 
 
@@ -27,6 +27,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "recovery": Benchmark(recovery.full, recovery.quick),
     "loading": Benchmark(loading.full, loading.quick),
     "tiles": Benchmark(tiles.full, tiles.quick),
+    "upkeep": Benchmark(upkeep.full, upkeep.quick),
 }
 
 
