@@ -141,8 +141,8 @@ def keep_within(store: Store, most_bytes: int, added: int) -> None:
     if known > most_bytes and not time.time() < rest_until <= time.time() + _REST:
         known, rest_until = blobs_held(store)[1], 0.0
         if known > most_bytes:
-            known -= evict(store, round(most_bytes * _SLACK), 0.0, _PATIENCE)[1]
-            rest_until = time.time() + _REST if known > most_bytes else 0.0
+            freed = evict(store, round(most_bytes * _SLACK), 0.0, _PATIENCE)[1]
+            known, rest_until = known - freed, 0.0 if freed else time.time() + _REST
     note_room(store, known, rest_until)
 
 

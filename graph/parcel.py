@@ -167,29 +167,27 @@ class _Wrong(Exception):
 
 @dataclass
 class _Unpacking:
-    """What was read and is not committed yet, and how much was."""
+    """How much was read, and what of it is not committed yet."""
 
     store: Store
-    results: list[Result] = field(default_factory=list)
-    blobs: list[Blob] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("results", "blobs", "bytes", "kept"), 0))
+    results: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    kept: int = 0
+    batch: list[tuple[Result, Blob | None]] = field(default_factory=list)
 
-    def add(self, result: Result | None, blob: Blob | None = None) -> None:
-        """Take a result, or a value with the result that it is of; None is one that is not wanted."""
-        if result is None:
-            return
-        self.results.append(result)
-        if blob:
-            self.blobs.append(blob)
-            self.counts["blobs"] += 1
-            self.counts["bytes"] += len(blob.data)
-        if len(self.results) >= 256 or sum(len(blob.data) for blob in self.blobs) >= _AT_ONCE:
+    def add(self, result: Result, blob: Blob | None = None) -> None:
+        """Take a result, or a value with the result that it is of."""
+        self.batch.append((result, blob))
+        self.blobs += blob is not None
+        self.bytes += len(blob.data) if blob else 0
+        if len(self.batch) >= 256 or sum(len(blob.data) for _, blob in self.batch if blob) >= _AT_ONCE:
             self.commit()
 
     def commit(self) -> None:
-        self.store.write(self.results, self.blobs, [])
-        self.results.clear()
-        self.blobs.clear()
+        """Put into the cache what was read."""
+        self.store.write([result for result, _ in self.batch], [blob for _, blob in self.batch if blob], [])
+        self.batch.clear()
 
 
 def import_(folder: Path, warn: Warn, path: Path) -> Imported:
@@ -198,22 +196,22 @@ def import_(folder: Path, warn: Warn, path: Path) -> Imported:
     Raises MissingError, naming the member, at the first thing that is not as `export` writes it; what was before it is
     kept.
     """
+    most_bytes = limit()
     try:
         with _opened(path) as stream, contextlib.closing(Store(folder, warn)) as store:
-            unpacking = _Unpacking(store)
+            read = _Unpacking(store)
             try:
-                workflow = _unpack(stream, unpacking)
+                workflow = _unpack(stream, read)
             except _Wrong as wrong:
-                hint = f"What was sound before it is kept: results: {unpacking.counts['results']}."
+                hint = f"What was sound before it is kept: results: {read.results}."
                 raise MissingError(f'"{path}" cannot be imported: {wrong}', hint=hint) from wrong
             finally:
-                unpacking.commit()
-                most = limit()
-                if most is not None:
-                    keep_within(store, most, unpacking.counts["bytes"])
+                read.commit()
+                if most_bytes is not None:
+                    keep_within(store, most_bytes, read.bytes)
     except (OSError, sqlite3.Error) as error:
         raise MissingError(f'"{path}" cannot be imported: {error}') from error
-    return Imported(workflow, **unpacking.counts)
+    return Imported(workflow, read.results, read.blobs, read.bytes, read.kept)
 
 
 @contextlib.contextmanager
@@ -228,40 +226,45 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would wait for ever
 
 
-def _unpack(stream: BinaryIO, unpacking: _Unpacking) -> str:
+def _unpack(stream: BinaryIO, read: _Unpacking) -> str:
+    """Read a parcel to its end; gives the name of its workflow. Raises _Wrong."""
     members = _members(stream)
-    first = next(members, None)
-    workflow, promised = _manifest(first)
+    workflow, promised = _manifest(next(members, None))
     result, last, expected = None, "", list[str]()
     for name, data in members:
-        kind, _, rest = name.partition("/")
+        kind, _, digest = name.partition("/")
         if kind == "results":
             found = _result(name, data)
             if found.key <= last:
                 raise _Wrong(f'"{name}" is not in its place, or there twice')
-            last, expected = found.key, sorted(set(found.outputs))
-            result = _wanted(unpacking, found)
-            unpacking.add(result)
-            unpacking.counts["results"] += 1
+            last, expected, result = found.key, sorted(set(found.outputs)), _wanted(read, found)
+            read.results += 1
+            if result:
+                read.add(result)
         else:
-            while expected and expected[0] < rest:
-                expected.pop(0)  # was evicted where this was exported
-            if not expected or expected.pop(0) != rest:
-                raise _Wrong(f'"{name}" is not in its place, there twice, or of no result')
-            if not has_digest(data, rest):
+            expected = _after(expected, digest, name)
+            if not has_digest(data, digest):
                 raise _Wrong(f'"{name}" is damaged: its sha256 is another')
-            unpacking.add(result, Blob(rest, data))
-    if unpacking.counts["results"] != promised:
-        raise _Wrong(f"it is cut short: results: {unpacking.counts['results']} of {promised}")
+            if result:
+                read.add(result, Blob(digest, data))
+    if read.results != promised:
+        raise _Wrong(f"it is cut short: results: {read.results} of {promised!r:.20}")
     return workflow
 
 
-def _wanted(unpacking: _Unpacking, found: Result) -> Result | None:
+def _after(expected: list[str], digest: str, name: str) -> list[str]:
+    """The values that may follow this one; those before it were evicted where the parcel was made."""
+    if digest not in expected:
+        raise _Wrong(f'"{name}" is not in its place, there twice, or of no result')
+    return expected[expected.index(digest) + 1 :]
+
+
+def _wanted(read: _Unpacking, found: Result) -> Result | None:
     """The result, unless it is known here with other outputs: what this machine computed itself is believed more."""
-    ours = unpacking.store.result(found.key)
+    ours = read.store.result(found.key)
     if ours is None or ours.outputs == found.outputs:
         return ours or found
-    unpacking.counts["kept"] += 1
+    read.kept += 1
     return None
 
 
@@ -272,7 +275,7 @@ def _manifest(first: _Member | None) -> tuple[str, int]:
         told = json.loads(first.data)
         if told["format"] != FORMAT:
             raise _Wrong(f"its format is {told['format']!r:.20}, and this Darkroom reads {FORMAT}")
-        return clean(str(told["workflow"]))[:200], int(told["results"])
+        return clean(str(told["workflow"]))[:200], told["results"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _Wrong("it is not a file that `darkroom cache export` wrote") from error
 

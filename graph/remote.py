@@ -12,6 +12,7 @@ not there, and is written again by the next who computes it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
@@ -29,8 +30,10 @@ from graph.values import Blob
 FORMAT = 1
 _MOST_KEYS = 10_000
 """Of a workflow's last run."""
-_AT_ONCE = 256
+_AT_ONCE = 64
 """Objects that are asked for in one go."""
+_MOST_BYTES = 64 << 20
+"""Of results that one question brings."""
 
 
 class Remote:
@@ -45,25 +48,26 @@ class Remote:
         self._root = posixpath.join(root, f"v{FORMAT}")
         self._renames = _renames(self._files)
         self._unsound: set[str] = set()
-        """Objects that were found not to fit their names."""
+        """Values that were found not to fit their names."""
 
     def results(self, keys: Sequence[str]) -> dict[str, Result]:
-        """The sound results among these keys."""
+        """The sound results among these keys; the first ones, where they are very large."""
         found: dict[str, Result] = {}
+        room = _MOST_BYTES
         for start in range(0, len(keys), _AT_ONCE):
             some = keys[start : start + _AT_ONCE]
             for key, data in zip(some, self._read([self._result(key) for key in some]), strict=True):
-                try:
-                    found |= {key: opened(key, data)} if data is not None else {}
-                except ValueError:
-                    self._unsound.add(self._result(key))
+                room -= len(data or b"")
+                if data is not None and room >= 0:
+                    with contextlib.suppress(ValueError):
+                        found[key] = opened(key, data)
         return found
 
     def blob(self, digest: str) -> bytes | None:
         """The bytes with this sha256."""
         path = self._blob(digest)
         try:
-            if self._files.info(path)["size"] > MOST_VALUE:
+            if (self._files.info(path)["size"] or 0) > MOST_VALUE:
                 return None
             data: bytes = self._files.cat_file(path)
         except FileNotFoundError:

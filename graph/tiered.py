@@ -35,7 +35,7 @@ _PATIENCE_AT_END = 10.0
 _UNKNOWN_FOR = 30.0
 """Seconds for which a key that was not there is not asked for again."""
 _MOST_JOBS = 10_000
-_MOST_KNOWN = 50_000
+_MOST_KNOWN = 20_000
 """Keys and digests that are remembered about what lies there."""
 
 

@@ -290,6 +290,7 @@ def test_a_result_that_names_files_of_another_machine_is_refused(other: Lab) -> 
         lambda told: told | {"outputs": ["../x"]},
         lambda told: told | {"outputs": [KEY] * 5000},
         lambda told: told | {"seconds": float("nan")},
+        lambda told: told | {"seconds": 10**400},
         lambda told: told | {"seconds": "1"},
         lambda told: told | {"made": -1},
         lambda told: told | {"memory": 2**64},
@@ -345,3 +346,12 @@ def test_a_parcel_of_any_size_is_read_and_written_in_little_memory(lab: Lab, oth
         tracemalloc.stop()
 
     assert peak < 24 << 20  # of 100 MiB; a batch is 16 MiB and one value more
+
+
+@pytest.mark.parametrize("promised", [float("inf"), "1", None, [1], 10**400])
+def test_a_promise_that_is_no_number_of_results_is_refused(other: Lab, promised: object) -> None:
+    path = built(other.folder, [])
+    first = json.dumps({"format": 1, "results": promised, "workflow": "w"}).encode()
+    path.write_bytes(parcel._header("darkroom.json", len(first)) + first.ljust(BLOCK, b"\0") + bytes(2 * BLOCK))
+    with pytest.raises(MissingError, match="cut short"):
+        unpack(other, path)

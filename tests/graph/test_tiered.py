@@ -49,7 +49,7 @@ class Machine(Lab):
         return Tiered(open_cache(self.cache_folder, self.warnings.append), Remote(self.url), self.warnings.append)
 
 
-class Spied(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+class Spied(MemoryFileSystem):
     """A file system in memory that counts what it is asked for, and that can be broken."""
 
     protocol = "spied"
