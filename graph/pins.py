@@ -82,12 +82,13 @@ def pin_result(folder: Path, warn: Warn, start: str, name: str = "") -> Pinned:
 def unpin(folder: Path, warn: Warn, name: str) -> Unpinned:
     """Let go of what is pinned under a name. Raises UsageError where nothing is."""
     with opened(folder, warn) as store:
-        there = {pin.name: pin for pin in _pins(store)}
-        if name not in there:
-            raise UsageError(f'nothing is pinned as "{name}"', hint=suggest(name, there))
+        there = {_bytes(pin.name): pin for pin in _pins(store)}
+        if _bytes(name) not in there:
+            hint = suggest(name, [pin.name for pin in there.values()])
+            raise UsageError(f'nothing is pinned as "{name}"', hint=hint)
         with store.transaction() as index:
             index.execute("DELETE FROM pins WHERE name = ?", (_bytes(name),))
-        return Unpinned(there[name])
+        return Unpinned(there[_bytes(name)])
 
 
 def pins(folder: Path, warn: Warn) -> Pins:
@@ -100,7 +101,7 @@ def _pin(store: Store, name: str, digests: Iterable[str]) -> Pin:
     with store.transaction() as index:
         index.execute("DELETE FROM pins WHERE name = ?", (_bytes(name),))
         index.executemany("REPLACE INTO pins VALUES (?, ?)", ((_bytes(name), digest) for digest in digests))
-    return next(pin for pin in _pins(store) if pin.name == name)
+    return next(pin for pin in _pins(store) if _bytes(pin.name) == _bytes(name))
 
 
 def _pins(store: Store) -> list[Pin]:
@@ -110,4 +111,4 @@ def _pins(store: Store) -> list[Pin]:
 
 
 def _bytes(name: str) -> bytes:
-    return name.encode("utf-8", "replace")
+    return name.encode("utf-8", "replace")  # the shell may hand on bytes that are no text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -144,7 +143,9 @@ def test_what_does_not_look_like_a_key_is_a_file(name: str) -> None:
     assert not is_key(name)
 
 
-def test_names_may_have_any_letters(after: Lab, tmp_path: Path) -> None:
-    pin(after, "Bild für Oma 🐦")
+@pytest.mark.parametrize(("name", "listed"), [("Bild für Oma 🐦", "Bild für Oma 🐦"), ("no\udcfftext", "no?text")])
+def test_names_may_have_any_letters(after: Lab, name: str, listed: str) -> None:
+    pin(after, name)
 
-    assert ["Bild für Oma 🐦"] == [pin.name for pin in pins(after.cache_folder, pytest.fail).pins]
+    assert [listed] == [pin.name for pin in pins(after.cache_folder, pytest.fail).pins]
+    assert listed == unpin(after.cache_folder, pytest.fail, name).pin.name
