@@ -55,7 +55,9 @@ class Tiered:
         self._unknown: dict[str, float] = {}
         """By key: until when it counts as not there."""
         self._workflow = ""
-        """Whose last keys are still to be asked for."""
+        """The one at hand."""
+        self._hinted = {""}
+        """Workflows whose last keys were asked for."""
         self._is_new = False
         """Whether anything was computed."""
 
@@ -75,8 +77,7 @@ class Tiered:
         """Ask there, and keep here what is found."""
         if not keys or self._away:
             return {}
-        workflow, self._workflow = self._workflow, ""
-        others = (self._ask(lambda: self._remote.keys(workflow)) or []) if workflow else []
+        others = self._hints()
         near = self._local.results(others)
         now = time.monotonic()
         wanted = [key for key in {**dict.fromkeys(keys), **dict.fromkeys(others)} if key not in near]
@@ -88,6 +89,13 @@ class Tiered:
         for result in found.values():
             self._local.remember(result, [])
         return found
+
+    def _hints(self) -> list[str]:
+        """Keys that will be asked for soon, the first time that anything is."""
+        if self._workflow in self._hinted:
+            return []
+        self._hinted.add(self._workflow)
+        return self._ask(lambda: self._remote.keys(self._workflow)) or []
 
     def _own(self, results: Iterable[Result]) -> None:
         if len(self._owners) > _MOST_KNOWN:
