@@ -9,6 +9,7 @@ A node needs `Node`, `Field`, `Context` and the value types of its ports; see do
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext
@@ -106,10 +107,12 @@ def open_session(
     sink: Sink | None = None,
     memory_only: bool = False,
     lock: LockWord = "held",
+    remote: str | None = None,
 ) -> Session:
     """Bring together what runs need.
 
     cache: the folder of results; the user's own unless given. memory_only: keep nothing on disk.
+    remote: the URL of a cache that machines share; DARKROOM_REMOTE unless given, "none" for none.
     nodes: folders with nodes of one's own. lock: whether darkroom.lock is held, required or ignored.
     Raises UsageError for a device or folder that is not there.
     """
@@ -117,8 +120,17 @@ def open_session(
     devices = survey()
     asked = must_have(devices, device)
     registry = kinds(nodes)
-    store: Cache = Memory() if memory_only else open_cache(Path(cache) if cache else None, _warner(sink))
+    local: Cache = Memory() if memory_only else open_cache(Path(cache) if cache else None, _warner(sink))
+    store = _before_remote(local, os.environ.get("DARKROOM_REMOTE", "") if remote is None else remote, _warner(sink))
     return Session(registry, store, World(store, Path(out).absolute(), devices, asked), sink, HOLDS[lock])
+
+
+def _before_remote(local: Cache, url: str, warn: Callable[[str], None]) -> Cache:
+    if url in ("", "none"):
+        return local
+    from graph.tiered import shared
+
+    return shared(local, url, warn)
 
 
 def kinds(folders: Sequence[str | Path] = ()) -> Registry:

@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from darkroom import Session
     from graph.console import Display
+    from graph.plan import Plan
     from graph.steps import Graph
     from graph.values import Picture
     from graph.workflow import Workflow
@@ -249,7 +251,7 @@ def cache(request: argparse.Namespace) -> int:
     from graph import housekeeping
 
     folder = Path(request.cache) if request.cache else None
-    print(housekeeping.tell(request.action, folder, request, *_terminal()))
+    print(housekeeping.tell(request.action, folder, request, *_terminal(), partial(_planned, request)))
     return 0
 
 
@@ -302,7 +304,7 @@ def doctor(request: argparse.Namespace) -> int:
     """Say what this machine has and what is wrong with it."""
     from graph.doctor import examine
 
-    report = examine(Path(request.cache) if request.cache else None)
+    report = examine(Path(request.cache) if request.cache else None, request.remote)
     print(json.dumps(report.as_json()) if request.json else report.text(*_terminal()))
     return 0 if report.ok else 1
 
@@ -327,6 +329,7 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         out=request.out,
         device=request.device,
         nodes=request.nodes,
+        remote=request.remote,
         sink=sink or choose_sink(json=False, quiet=True),
         lock=getattr(request, "lock", "ignored"),
     )
@@ -334,6 +337,13 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
         yield session
     finally:
         session.cache.close()
+
+
+def _planned(request: argparse.Namespace, file: str) -> Plan:
+    """What a run of a file would do, for commands that take more than a file."""
+    request = argparse.Namespace(**{**vars(request), "file": file, "remote": "none"})
+    with _session(request) as session:
+        return session.plan(session.check(_load(request)))
 
 
 def _picture(name: str) -> Picture:

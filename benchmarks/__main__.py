@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, store, tiles
+from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, store, tiles, upkeep
 from benchmarks.report import Report, write
 
 
@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "loading": Benchmark(loading.full, loading.quick),
     "store": Benchmark(store.full, store.quick),
     "tiles": Benchmark(tiles.full, tiles.quick),
+    "upkeep": Benchmark(upkeep.full, upkeep.quick),
 }
 
 

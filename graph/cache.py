@@ -7,6 +7,7 @@ caller that knows a result must still be ready for `blob` to give None.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from graph import runs
+from graph.eviction import keep_within, limit
 from graph.index import is_broken, is_busy
 from graph.leases import Leases
 from graph.memory import Memory
@@ -131,11 +133,16 @@ class Disk:
     warning, and what was committed before can still be read.
     """
 
-    def __init__(self, folder: Path, warn: Warn) -> None:
-        """Raises OSError or sqlite3.Error if the folder cannot be used."""
+    def __init__(self, folder: Path, warn: Warn, most_bytes: int | None = None) -> None:
+        """most_bytes: down to which a run that adds something evicts in the end; None for no limit.
+
+        Raises OSError or sqlite3.Error if the folder cannot be used.
+        """
         self._store = Store(folder, warn)
         self._warn = warn
         self._leases = Leases(self._store)
+        self._most_bytes = most_bytes
+        self._added = 0
         self._lock = threading.RLock()
         self._committing = threading.Lock()
         """Never asked for by who has `_lock`."""
@@ -199,6 +206,7 @@ class Disk:
         with self._lock:
             batch = self._waiting[0]
             batch.remember(result, blobs)
+            self._added += sum(len(blob.data) for blob in blobs)
             self._give_up(result.key)
         if result.seconds > _WAIT or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
             self._commit()
@@ -314,6 +322,9 @@ class Disk:
                 return
             if self._waiting[0] and not self._failed:
                 self._stop_writing("another process kept its index locked")
+            if self._added and self._most_bytes is not None and not self._failed:
+                with contextlib.suppress(OSError, sqlite3.Error):  # the next run does it
+                    keep_within(self._store, self._most_bytes, self._added)
             self._closed = self._failed = True
             self._leases.close()
             self._store.close()
@@ -435,10 +446,14 @@ class _Batch(Memory):
 
 
 def open_cache(folder: Path | None, warn: Warn) -> Cache:
-    """Open the cache in a folder, by default the user's; in memory, with one warning, if that fails."""
+    """Open the cache in a folder, by default the user's; in memory, with one warning, if that fails.
+
+    Raises UsageError where DARKROOM_CACHE_SIZE is no size.
+    """
+    most_bytes = limit()
     try:
         folder = folder or default_folder()
-        disk = Disk(folder, warn)
+        disk = Disk(folder, warn, most_bytes)
         if kind := network(folder):
             warn(
                 f"the cache in {folder} is on a network ({kind}), where its index can break: name another with --cache"

@@ -30,7 +30,9 @@ from graph.errors import DarkroomError
 from graph.index import FORMAT
 from graph.mounts import network
 from graph.placement import PRECISIONS, Device, missing_reason, must_have, place, survey
+from graph.remote import shown
 from graph.tables import clean, pad
+from graph.tiered import answers
 
 State = Literal["ok", "warning", "problem"]
 
@@ -77,12 +79,15 @@ class Report:
         return "\n".join([*lines, "", ", ".join(part for part in parts if part[0] != "0") or "nothing wrong"])
 
 
-def examine(cache: Path | None) -> Report:
-    """Look at this machine. `cache`: the folder of results; the user's own unless given."""
+def examine(cache: Path | None, remote: str = "") -> Report:
+    """Look at this machine.
+
+    cache: the folder of results; the user's own unless given. remote: the URL of the shared cache; empty for none.
+    """
     devices = survey()
     probe = _probe()
     findings = [_python(), *_packages(), *_imports(probe), *_devices(devices), *_wished_device(devices), *_cuda(probe)]
-    return Report((*findings, _memory(devices), _cache(cache), *_models(), *_builtin()))
+    return Report((*findings, _memory(devices), _cache(cache), _remote(remote), *_models(), *_builtin()))
 
 
 def _lines(finding: Finding, most: int, width: int, colour: bool) -> Iterator[str]:
@@ -297,6 +302,19 @@ def _held(folder: Path) -> str:
         return f"{folder}: no results yet"
     size = upkeep.size(folder, lambda message: None)
     return f"{folder}: {size.results:,} results, {(size.blob_bytes + size.index_bytes) / 1e9:.2f} GB"
+
+
+def _remote(url: str) -> Finding:
+    if url in ("", "none"):
+        return Finding("remote", "ok", "none is named: results are not shared with other machines")
+    try:
+        seconds = answers(url)
+    except DarkroomError as error:
+        return Finding("remote", "problem", error.message, error.hint)
+    except Exception as error:  # whatever the library of that file system raises
+        found = _short(f"{shown(url)} does not answer: {error or type(error).__name__}")
+        return Finding("remote", "problem", found, "Runs go on without it. Correct --remote, or DARKROOM_REMOTE.")
+    return Finding("remote", "ok", f"{shown(url)} can be written and read, in {seconds:.2f} s")
 
 
 def _models() -> Iterator[Finding]:

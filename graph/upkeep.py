@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import json
 import os
+import re
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -17,17 +19,17 @@ from pathlib import Path
 
 from graph import runs
 from graph.errors import MissingError, UsageError
+from graph.eviction import MOST_BYTES, SIZE, blobs_held, evict, note_room
 from graph.failpoints import reached
 from graph.index import FORMAT
 from graph.leases import drop_dead
+from graph.living import living
 from graph.store import USED, Result, Store
 
-MOST_BYTES = 20 << 30
 MOST_AGE = 90 * 86400.0
 """In seconds since the last use."""
 _FORGOTTEN_AFTER = 365 * 86400.0
 _PAGE = 1000
-_SIZE = "coalesce(CAST(size AS INTEGER), 0)"
 
 Warn = Callable[[str], None]
 
@@ -68,6 +70,10 @@ class Size:
     blob_bytes: int
     index_bytes: int
     """Small blobs are counted in here as well."""
+    pins: int = 0
+    """Names under which something is pinned."""
+    pinned_blobs: int = 0
+    pinned_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ class Evicted:
     """Files of interrupted writes, and blob files that no row names."""
     kept_blobs: int
     kept_bytes: int
+    outdated_bytes: int = 0
+    """Of caches in older formats, removed with all that was in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +108,12 @@ class Cleared:
     results: int
     blobs: int
     bytes: int
+    pins: int = 0
 
 
 def ls(folder: Path, warn: Warn, most: int = 100) -> Listing:
     """List the results, newest first, `most` of them."""
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         newest = [row[0] for row in store.rows("SELECT key FROM results ORDER BY made DESC LIMIT ?", most)]
         found = store.results(newest)
         entries = tuple(_entry(store, found[key]) for key in newest if key in found)
@@ -113,14 +122,15 @@ def ls(folder: Path, warn: Warn, most: int = 100) -> Listing:
 
 def size(folder: Path, warn: Warn) -> Size:
     """Measure the blobs and the index."""
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         index_bytes = sum(path.stat().st_size for path in store.folder.glob("index*"))
-        return Size(folder, _number(store, "SELECT count(*) FROM results"), *_blobs(store), index_bytes)
+        results = _number(store, "SELECT count(*) FROM results")
+        return Size(folder, results, *blobs_held(store), index_bytes, *_pinned(store))
 
 
 def verify(folder: Path, warn: Warn) -> Verified:
     """Read every blob and every row; drop what is damaged, with a warning each for rows."""
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         for keys in _pages(store, "results", "key"):
             store.results(keys)
         read, damaged, dropped = [0, 0], 0, list[str]()
@@ -136,19 +146,23 @@ def verify(folder: Path, warn: Warn) -> Verified:
 
 
 def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float = MOST_AGE) -> Evicted:
-    """Evict blobs not used for `most_age` seconds; then the longest unused until `most_bytes` are left.
+    """Evict blobs not used for `most_age` seconds; then those that are worth least until `most_bytes` are left.
 
-    What a living process may hold stays: see graph/store.py. Results stay, for plans are made from them.
+    What is pinned or what a living process may hold stays: see graph/eviction.py and graph/store.py. Results stay, for
+    plans are made from them. The folders of older formats go, if no process has them open.
     """
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
+        outdated = _remove_outdated(folder)
         floor = store.floor()
         drop_dead(store)
         litter = store.sweep() + _sweep_loose(store, floor)
         _drop_vanished(store)
-        blobs, freed = _evict(store, floor, most_bytes, time.time() - most_age)
+        blobs, freed = evict(store, most_bytes, time.time() - most_age)
         _forget(store, time.time() - _FORGOTTEN_AFTER)
         _shrink(store)
-        return Evicted(blobs, freed, litter, *_blobs(store))
+        kept_blobs, kept_bytes = blobs_held(store)
+        note_room(store, kept_bytes)
+        return Evicted(blobs, freed, litter, kept_blobs, kept_bytes, outdated)
 
 
 def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
@@ -156,14 +170,14 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
 
     Raises UsageError, naming the process, while another has the cache open; `force` takes its results too.
     """
-    with _opened(folder, warn) as store:
+    with opened(folder, warn) as store:
         others = sorted(name.partition("-")[0] for name in store.living() if name != store.name)
         if others and not force:
             hint = "Wait for it to end."
             raise UsageError(f"the cache is in use by process {', '.join(others)}", hint=hint)
-        before = Cleared(_number(store, "SELECT count(*) FROM results"), *_blobs(store))
+        before = Cleared(_number(store, "SELECT count(*) FROM results"), *blobs_held(store), _pinned(store)[0])
         with store.transaction() as index:
-            for table in ("results", "blobs", "notes", "leases"):
+            for table in ("results", "blobs", "notes", "pins", "leases"):
                 index.execute(f"DELETE FROM {table}")
             runs.forget_all(index, store.folder)
             for path in _files(store):
@@ -174,7 +188,8 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, warn: Warn) -> Iterator[Store]:
+def opened(folder: Path, warn: Warn) -> Iterator[Store]:
+    """Open the store of a folder. Raises UsageError where there is none, MissingError where it cannot be used."""
     if not (folder / f"v{FORMAT}").is_dir():
         raise UsageError(f'there is no cache in "{folder}"', hint="The first run makes one.")
     try:
@@ -186,7 +201,7 @@ def _opened(folder: Path, warn: Warn) -> Iterator[Store]:
 
 def _entry(store: Store, result: Result) -> Entry:
     marks = ",".join("?" * len(result.outputs))
-    question = f"SELECT {_SIZE}, {USED} FROM blobs WHERE digest IN ({marks})"
+    question = f"SELECT {SIZE}, {USED} FROM blobs WHERE digest IN ({marks})"
     rows = store.rows(question, *result.outputs)
     used = max([result.made, *(row[1] for row in rows)])
     is_whole = len(rows) == len(set(result.outputs))
@@ -205,9 +220,11 @@ def _number(store: Store, question: str) -> int:
     return int(store.rows(question)[0][0])
 
 
-def _blobs(store: Store) -> tuple[int, int]:
-    count, total = store.rows(f"SELECT count(*), coalesce(sum({_SIZE}), 0) FROM blobs")[0]
-    return count, total
+def _pinned(store: Store) -> tuple[int, int, int]:
+    """How many pins there are, and how many blobs and bytes they keep."""
+    names = _number(store, "SELECT count(DISTINCT name) FROM pins")
+    which = "digest IN (SELECT digest FROM pins)"
+    return names, *store.rows(f"SELECT count(*), coalesce(sum({SIZE}), 0) FROM blobs WHERE {which}")[0]
 
 
 def _pages(store: Store, table: str, column: str) -> Iterator[list[str]]:
@@ -265,6 +282,21 @@ def _sweep_loose(store: Store, floor: float) -> int:
     return swept
 
 
+def _remove_outdated(folder: Path) -> int:
+    """Remove caches in older formats that no process has open; gives how many bytes they took."""
+    removed = 0
+    for old in folder.glob("v*"):
+        if _is_outdated(old) and not [*living(old / "living")]:
+            removed += sum(path.stat().st_size for path in old.rglob("*") if path.is_file())
+            shutil.rmtree(old)
+    return removed
+
+
+def _is_outdated(folder: Path) -> bool:
+    older = re.fullmatch(r"v\d{1,6}", folder.name) and int(folder.name[1:]) < FORMAT
+    return bool(older) and (folder / "living").is_dir() and not folder.is_symlink()
+
+
 def _drop_vanished(store: Store) -> None:
     """Remove rows whose file is gone."""
     for page in _pages(store, "blobs", "digest"):
@@ -272,33 +304,6 @@ def _drop_vanished(store: Store) -> None:
             with store.transaction() as index:
                 gone -= store.held(gone).keys()  # a process may just have made it again
                 index.executemany("DELETE FROM blobs WHERE digest = ?", ((digest,) for digest in gone))
-
-
-def _evict(store: Store, floor: float, most_bytes: int, oldest: float) -> tuple[int, int]:
-    """Evict page by page, so that no other process waits long to write; gives how many blobs and bytes."""
-    blobs = freed = 0
-    while True:
-        with store.transaction() as index:
-            surplus = _blobs(store)[1] - most_bytes
-            page = _victims(store, floor, surplus, oldest)
-            for digest, _ in page:
-                reached("gc.unlink")
-                index.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
-                store.path(digest).unlink(missing_ok=True)
-        if not page:
-            return blobs, freed
-        blobs, freed = blobs + len(page), freed + sum(length for _, length in page)
-
-
-def _victims(store: Store, floor: float, surplus: int, oldest: float) -> list[tuple[str, int]]:
-    question = f"SELECT digest, {_SIZE}, {USED} FROM blobs WHERE used < ? ORDER BY used LIMIT {_PAGE}"
-    victims = []
-    for digest, length, used in store.rows(question, floor):
-        if surplus <= 0 and used >= oldest:
-            break
-        victims.append((digest, length))
-        surplus -= length
-    return victims
 
 
 def _forget(store: Store, before: float) -> None:

@@ -322,7 +322,7 @@ def decode(data: bytes) -> Any:
         else:
             tree, arrays = _read_arrays(data)
             value = _unpack(json.loads(tree)["value"], arrays)
-    except (KeyError, IndexError, TypeError, UnicodeError, json.JSONDecodeError) as error:
+    except (KeyError, IndexError, TypeError, UnicodeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"not the bytes of a value: {error!r}") from error
     return list(value) if isinstance(value, tuple) else value
 

@@ -101,8 +101,18 @@ def _diff_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", default="outputs", metavar="FILE", help="where the difference is shown (outputs)")
 
 
+def _remote_option(parser: argparse.ArgumentParser) -> None:
+    remote = os.environ.get("DARKROOM_REMOTE", "")
+    parser.add_argument("--remote", default=remote, metavar="URL", help='a cache that machines share; "none": none')
+
+
 def _cache_words(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("ls", "size", "verify", "gc", "clear"))
+    actions = ("ls", "size", "verify", "gc", "clear", "pin", "unpin", "pins", "export", "import")
+    parser.add_argument("action", choices=actions, metavar="ACTION", help=", ".join(actions))
+    told = "pin: a workflow or the beginning of a key; unpin: a name; export: a workflow, the file; import: the file"
+    parser.add_argument("names", nargs="*", metavar="WHAT", help=told)
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="pin, export: give a param a value")
+    parser.add_argument("--name", default="", help="pin: by what name to let go of it again")
     parser.add_argument("--max-size", metavar="SIZE", help="gc: down to this, e.g. 10GB")
     parser.add_argument("--older-than", metavar="AGE", help="gc: what was not used for so long, e.g. 30d")
     parser.add_argument("--most", type=int, default=50, help="ls: how many entries")
@@ -151,21 +161,21 @@ def _graph_words(parser: argparse.ArgumentParser) -> None:
 
 
 OPTIONS: Mapping[str, tuple[Options, ...]] = {
-    "run": (_file_options, _place_options, _run_options, _run_words, _lock_options, _json_option),
+    "run": (_file_options, _place_options, _remote_option, _run_options, _run_words, _lock_options, _json_option),
     "check": (_file_options, _lock_options, _json_option),
-    "plan": (_file_options, _place_options, _run_options, _plan_words, _lock_options, _json_option),
-    "why": (_file_options, _place_options, _why_words, _json_option),
+    "plan": (_file_options, _place_options, _remote_option, _run_options, _plan_words, _lock_options, _json_option),
+    "why": (_file_options, _place_options, _remote_option, _why_words, _json_option),
     "lock": (_file_options, _json_option),
     "history": (_cache_option, _history_words, _json_option),
     "diff": (_diff_words, _json_option),
     "nodes": (_nodes_option, _nodes_words),
     "schema": (_nodes_option,),
     "graph": (_file_options, _graph_words),
-    "cache": (_cache_option, _cache_words),
+    "cache": (_cache_words, _place_options, _nodes_option),
     "models": (_nodes_option, _models_words, _json_option),
     "watermark": (_watermark_words, _json_option),
     "c2pa": (_c2pa_words, _json_option),
-    "doctor": (_cache_option, _json_option),
+    "doctor": (_cache_option, _remote_option, _json_option),
 }
 
 

@@ -17,7 +17,7 @@ _connect = socket.socket.connect
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the user's settings, cache and models out of a test, and the test out of them."""
-    for name in ("DARKROOM_MODELS", "DARKROOM_EXTRA_MODEL_PATHS", "DARKROOM_DEVICE", "NO_COLOR", "FORCE_COLOR"):
+    for name in [name for name in os.environ if name.startswith("DARKROOM_")] + ["NO_COLOR", "FORCE_COLOR"]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DARKROOM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))

@@ -176,6 +176,14 @@ def test_gc_keeps_what_was_used_lately_and_says_so(prompt: Prompt) -> None:
         (("ls", "--most", "0"), "--most takes a number from 1, not 0"),
         (("ls", "--most", "few"), "invalid int value: 'few'"),
         (("wash",), "'wash'"),
+        (("pin",), "cache pin takes one workflow, or the beginning of one key, not 0 words"),
+        (("pin", "abcdef0123"), 'no result has a key that begins with "abcdef0123"'),
+        (("unpin", "mine"), 'nothing is pinned as "mine"'),
+        (("export",), "cache export takes a workflow, and the file to write, not 0 words"),
+        (("import", "a", "b"), "cache import takes one file, not 2 words"),
+        (("size", "w.yaml"), "cache size takes nothing, not 1 word"),
+        (("gc", "--name", "x"), "--name goes with cache pin, not with cache gc"),
+        (("unpin", "x", "--set", "a=1"), "--set goes with cache pin and export, not with cache unpin"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else "",
 )
@@ -185,6 +193,77 @@ def test_a_wrong_word_after_cache_is_told_and_nothing_is_done(after: Prompt, wor
 
     assert (2, "", True) == (code, out, said in err)
     assert before == after.told("cache", "size")
+
+
+def test_a_pinned_workflow_outlives_a_gc_of_everything(after: Prompt) -> None:
+    pinned = after.told("cache", "pin", "w.yaml", "--name", "mine")
+    two_hours_pass()
+    after("cache", "gc", "--max-size", "0")
+
+    assert ("mine", []) == (pinned["pin"]["name"], pinned["missing"])
+    assert pinned["pin"]["blobs"] == after.told("cache", "size")["blobs"] == after.told("cache", "size")["pinned_blobs"]
+    assert ["mine"] == [pin["name"] for pin in after.told("cache", "pins")["pins"]]
+
+
+def test_what_is_pinned_is_told_to_people(after: Prompt) -> None:
+    key = after.told("cache", "ls")["entries"][0]["key"]
+
+    assert after("cache", "pin", "w.yaml")[1].startswith("pinned ")
+    assert f'as "{key[:12]}"' in after("cache", "pin", key[:9])[1]
+    assert {"name", "prints", key[:12]} == {line.split()[0] for line in after("cache", "pins")[1].splitlines()}
+    assert "by 2 pins" in after("cache", "size")[1]
+    assert after("cache", "unpin", "prints <&> more")[1].startswith('let go of "prints <&> more": ')
+    assert after("cache", "clear", "--yes")[1].endswith("; 1 pin went too\n")
+    assert not Path("cache").exists() or "nothing is pinned\n" == after("cache", "pins")[1]
+
+
+def test_a_workflow_with_another_setting_is_another_workflow_to_pin(after: Prompt) -> None:
+    code, out, _ = after("cache", "pin", "w.yaml", "--set", "factor=3")
+
+    assert (0, "not computed yet: large, sheet") == (code, out.splitlines()[-1])
+
+
+def test_what_is_exported_here_is_a_hit_elsewhere(after: Prompt) -> None:
+    told = after.told("cache", "export", "w.yaml")
+    read = after.told("cache", "import", told["path"], "--cache", "elsewhere")
+
+    assert (4, "prints-----more.tar") == (told["results"], Path(told["path"]).name)
+    assert (4, told["blobs"], 0) == (read["results"], read["blobs"], read["kept"])
+    assert {"hit"} == {node["action"] for node in after.told("plan", "w.yaml", "--cache", "elsewhere")["nodes"]}
+
+
+def test_an_export_is_told_to_people_and_overwrites_nothing(after: Prompt) -> None:
+    assert after("cache", "export", "w.yaml", "out.tar")[1].startswith("wrote 4 results and ")
+    code, _, err = after("cache", "export", "w.yaml", "out.tar")
+
+    assert (2, True) == (code, "there is a file" in err)
+    assert after("cache", "import", "out.tar")[1].startswith("read 4 results and ")
+    Path("out.tar").write_bytes(b"x")
+    assert 3 == after("cache", "import", "out.tar")[0]
+
+
+def test_machines_share_by_a_remote(after: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_REMOTE", Path("share").absolute().as_uri())
+    after("run", "w.yaml", "--quiet", "--cache", "one")
+    assert {"hit"} == {node["action"] for node in after.told("plan", "w.yaml", "--cache", "two")["nodes"]}
+    assert {"run", "unknown"} == {
+        node["action"] for node in after.told("plan", "w.yaml", "--cache", "three", "--remote", "none")["nodes"]
+    }
+
+
+def test_a_remote_that_fails_fails_no_run(after: Prompt) -> None:
+    Path("file").touch()
+    code, _, err = after("run", "w.yaml", "--cache", "one", "--remote", Path("file/below").absolute().as_uri())
+
+    assert (0, 1) == (code, err.count("warning: the remote cache is left alone"))
+
+
+def test_a_run_makes_room_and_takes_nothing_that_it_used(after: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DARKROOM_CACHE_SIZE", "1")
+    after("run", "w.yaml", "--quiet", "--set", "factor=3")
+    evicted = [entry["kind"] for entry in after.told("cache", "ls")["entries"] if not entry["is_whole"]]
+
+    assert ["grid", "upscale"] == sorted(evicted)  # those of the run before
 
 
 @pytest.mark.parametrize("action", ["ls", "size", "verify", "gc", "clear"])

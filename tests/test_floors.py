@@ -16,7 +16,7 @@ NODES = sorted((ROOT / "nodes").glob("*.py"))
 SOURCE = [path for folder in ("graph", "nodes") for path in sorted((ROOT / folder).rglob("*.py"))]
 SOURCE += [path for path in (ROOT / "runner.py", ROOT / "darkroom.py") if path.exists()]
 LIGHT = [path for path in SOURCE if "nodes/sd" not in path.as_posix()]
-HEAVY = frozenset({"torch", "diffusers", "transformers", "numpy", "safetensors", "cv2", "rich", "networkx"})
+HEAVY = frozenset({"torch", "diffusers", "transformers", "numpy", "safetensors", "cv2", "rich", "networkx", "fsspec"})
 MOST_LINES = 400
 
 

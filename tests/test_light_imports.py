@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = frozenset({"torch", "diffusers", "transformers", "numpy", "rich", "networkx", "cv2"})
+HEAVY = frozenset({"torch", "diffusers", "transformers", "numpy", "rich", "networkx", "cv2", "fsspec"})
 WORKFLOW = """\
 darkroom: 1
 name: tiny

@@ -37,8 +37,8 @@ def devices(monkeypatch: pytest.MonkeyPatch, *there: Device) -> None:
     monkeypatch.setattr(doctor, "survey", lambda: there)
 
 
-def found(topic: str, cache: Path | None = None) -> Finding:
-    return next(finding for finding in examine(cache).findings if finding.topic == topic)
+def found(topic: str, cache: Path | None = None, remote: str = "") -> Finding:
+    return next(finding for finding in examine(cache, remote).findings if finding.topic == topic)
 
 
 def test_a_sound_machine_has_no_problem() -> None:
@@ -132,6 +132,27 @@ def test_a_full_disk_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(doctor, "SCARCE", 10**18)
 
     assert "warning" == found("cache", tmp_path).state
+
+
+def test_a_remote_that_answers_is_named_without_its_password() -> None:
+    finding = found("remote", remote="memory://me:secret@share")
+
+    assert ("ok", True) == (finding.state, finding.found.startswith("memory://share can be written and read"))
+
+
+def test_a_remote_that_does_not_answer_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    finding = found("remote", remote=f"file://{tmp_path}/file/below")
+
+    assert ("problem", True) == (finding.state, "does not answer" in finding.found)
+
+
+def test_a_remote_that_nobody_understands_is_a_problem() -> None:
+    assert "problem" == found("remote", remote="nosuch://x").state
+
+
+def test_no_remote_is_no_problem() -> None:
+    assert "ok" == found("remote").state
 
 
 def test_a_model_folder_that_is_not_there_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
