@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from graph.bookmarks import Bookmarks
 from graph.index import is_broken, is_busy
 from graph.memory import Memory
 from graph.store import INLINE, Note, Result, Store
@@ -75,6 +76,15 @@ class Cache(Protocol):
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         """Set the sha256 of a file that looks like this."""
 
+    def bookmarks(self, work: str) -> list[bytes]:
+        """Where steps of this work stood that were cut off, or ended early; verified, the newest first."""
+
+    def leave_bookmark(self, work: str, key: str, data: bytes) -> None:
+        """Keep where the step of this key stands, in place of its last bookmark."""
+
+    def drop_bookmark(self, work: str, key: str) -> None:
+        """Forget where the step of this key stood."""
+
     def flush(self) -> None:
         """Return when everything remembered is in the index."""
 
@@ -92,6 +102,7 @@ class Disk:
     def __init__(self, folder: Path, warn: Warn) -> None:
         """Raises OSError or sqlite3.Error if the folder cannot be used."""
         self._store = Store(folder, warn)
+        self._bookmarks = Bookmarks(self._store.folder, self._store.name, warn)
         self._warn = warn
         self._lock = threading.RLock()
         self._fresh = _Batch()
@@ -186,6 +197,15 @@ class Disk:
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         self._note("file", stat_key, digest.encode())
+
+    def bookmarks(self, work: str) -> list[bytes]:
+        return self._bookmarks.left(work)
+
+    def leave_bookmark(self, work: str, key: str, data: bytes) -> None:
+        self._bookmarks.leave(work, key, data)
+
+    def drop_bookmark(self, work: str, key: str) -> None:
+        self._bookmarks.drop(work, key)
 
     def _noted(self, space: str, name: str) -> bytes | None:
         found = self._fresh.notes.get((space, name))

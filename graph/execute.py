@@ -40,6 +40,7 @@ from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
+from graph.resuming import Resuming, resuming
 from graph.sources import From
 from graph.steps import Step
 from graph.values import Blob, ModelHandle
@@ -219,7 +220,14 @@ class _Run:
         self._finish(step, "hit", result.seconds, ready=ready)
 
     def _finish(
-        self, step: Step, action: Action, seconds: float = 0.0, *, ready: Ready | None = None, why: str = ""
+        self,
+        step: Step,
+        action: Action,
+        seconds: float = 0.0,
+        *,
+        ready: Ready | None = None,
+        why: str = "",
+        resumed: int = 0,
     ) -> None:
         self.actions[step.name] = action
         device, key = "", ""
@@ -227,25 +235,29 @@ class _Run:
             self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
-        self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))
+        self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why, resumed=resumed))
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
+        bookmark = resuming(step, ready, self.cache, self.sink, is_fresh=step.name in self.plan.forced)
+        seconds = self._compute(step, ready, bookmark)
+        bookmark.finish()
+        self._finish(step, "run", seconds, ready=ready, why=why, resumed=bookmark.steps)
 
-    def _compute(self, step: Step, ready: Ready) -> float:
+    def _compute(self, step: Step, ready: Ready, bookmark: Resuming) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
         arguments = {name: value_of(source, self.outcomes, self.read) for name, source in step.inputs.items()}
         self.loaded.note(arguments)
         self._note_files(ready)
-        context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
+        told = (self.plan.graph, self.files, self.found, bookmark)
+        context = Running(step, ready.placed, self.world, self.stop, self.sink, *told)
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
         if _reads_files(ready) and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
-        self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
+        self._keep(step, ready, encoded(step, returned(step.node, result)), bookmark.whole(seconds))
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:

@@ -9,6 +9,8 @@ from graph.store import Result
 from graph.values import Blob, SavedFile
 
 _GIB = 1 << 30
+_WORKS = 16
+"""How many works have bookmarks; those begun first are forgotten."""
 
 
 class Memory:
@@ -26,6 +28,7 @@ class Memory:
         self._latest: dict[str, dict[str, str]] = {}
         self._saved: dict[str, SavedFile] = {}
         self._files: dict[str, str] = {}
+        self._bookmarks: dict[str, dict[str, bytes]] = {}
 
     def result(self, key: str) -> Result | None:
         return self._results.get(key)
@@ -73,6 +76,20 @@ class Memory:
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         self._files[stat_key] = digest
+
+    def bookmarks(self, work: str) -> list[bytes]:
+        return [*self._bookmarks.get(work, {}).values()][::-1]
+
+    def leave_bookmark(self, work: str, key: str, data: bytes) -> None:
+        with self._lock:
+            self._bookmarks.setdefault(work, {}).pop(key, None)
+            self._bookmarks[work][key] = data
+            while len(self._bookmarks) > _WORKS:
+                self._bookmarks.pop(next(iter(self._bookmarks)))
+
+    def drop_bookmark(self, work: str, key: str) -> None:
+        with self._lock:
+            self._bookmarks.get(work, {}).pop(key, None)
 
     def flush(self) -> None:
         """Do nothing."""

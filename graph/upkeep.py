@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from graph import bookmarks
 from graph.errors import MissingError, UsageError
 from graph.failpoints import reached
 from graph.index import FORMAT
@@ -86,7 +87,7 @@ class Evicted:
     blobs: int
     bytes: int
     litter: int
-    """Files of interrupted writes, and blob files that no row names."""
+    """Files of interrupted writes, blob files that no row names, and bookmarks of steps that were cut off."""
     kept_blobs: int
     kept_bytes: int
 
@@ -138,6 +139,8 @@ def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float =
     with _opened(folder, warn) as store:
         floor = store.floor()
         litter = store.sweep() + _sweep_loose(store, floor)
+        unused = time.time() - min(most_age, bookmarks.MOST_AGE)
+        litter += bookmarks.sweep(store.folder, unused, min(most_bytes, bookmarks.MOST_BYTES), floor)
         _drop_vanished(store)
         blobs, freed = _evict(store, floor, most_bytes, time.time() - most_age)
         _forget(store, time.time() - _FORGOTTEN_AFTER)
@@ -161,6 +164,7 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
                 index.execute(f"DELETE FROM {table}")
             for path in _files(store):
                 path.unlink(missing_ok=True)
+        bookmarks.sweep(store.folder, most_bytes=0)
         _shrink(store)
         return before
 
