@@ -36,16 +36,16 @@ class Bookmarks:
     def left(self, work: str) -> list[bytes]:
         """The bookmarks of a work, the newest first. Those that are damaged are removed, with one warning."""
         found = []
-        for path in _newest_first(self._folder, f"{work}-"):
+        for path in reversed([*_newest_first(self._folder, f"{work}-")]):  # oldest first, so that they stay in order
             with contextlib.suppress(OSError):
-                data = path.read_bytes()
-                if _sealed(path.name, data[len(_MAGIC) + _SEAL :]) == data[: len(_MAGIC) + _SEAL]:
+                head, data = _parted(path.read_bytes())
+                if head == _sealed(path.name, data):
                     os.utime(path)
-                    found.append(data[len(_MAGIC) + _SEAL :])
+                    found.append(data)
                 else:
                     path.unlink()
                     self._tell("a bookmark is damaged and was dropped; its step begins anew")
-        return found
+        return found[::-1]
 
     def leave(self, work: str, key: str, data: bytes) -> None:
         """Put a bookmark in the place of this key's last one."""
@@ -112,6 +112,11 @@ def _sealed(name: str, data: bytes) -> bytes:
     seal = hashlib.sha256(_MAGIC + name.encode() + b"\n")
     seal.update(data)
     return _MAGIC + seal.digest()
+
+
+def _parted(content: bytes) -> tuple[bytes, bytes]:
+    start = len(_MAGIC) + _SEAL
+    return content[:start], content[start:]
 
 
 def _write_all(file: int, parts: tuple[bytes, ...]) -> None:

@@ -22,7 +22,7 @@ from graph.ready import Ready
 from graph.steps import Step
 from graph.values import Value, decode, encode
 
-EVERY = 5.0
+EVERY = 2.0
 """Seconds between two bookmarks, at least."""
 SHARE = 0.005
 """Of the time of a step, what bookmarks may take. Half of what is promised: the copy from the device is not timed,
@@ -73,7 +73,7 @@ class Resuming:
             value = mark()
             start = time.perf_counter()
             self.cache.leave_bookmark(self.work, self.key, encode(value).data)
-        except (TypeError, ValueError) as error:
+        except Exception as error:  # whatever it is, it is not worth the step
             self.sink.emit(Warned(f"if it is cut off it will begin anew: {error}", self.name))
             self.is_kept = False
             return

@@ -78,7 +78,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
     return digest
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_run_cut_off_in_the_middle_of_sampling_paints_the_same_picture(
     sent: signal.Signals, code: int, undisturbed: str, tmp_path: Path
 ) -> None:

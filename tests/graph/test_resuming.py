@@ -6,8 +6,10 @@ import errno
 import math
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -56,8 +58,13 @@ class Climb(Node, kind="climb", version=1, endings=("end",)):
         for step in range(height.at, last):
             height = Height(step + 1, height.seen + f"{text}{step} ")
             done.append(step)
-            ctx.progress(step + 1, last, lambda now=height: object() if self.odd else now)  # type: ignore[misc]
+            ctx.progress(step + 1, last, partial(self._mark, height))
         return height.seen
+
+    def _mark(self, height: Height) -> Value:
+        if self.odd:
+            raise ZeroDivisionError("a bug")
+        return height
 
 
 REGISTRY = Registry(MappingProxyType({node.kind: node for node in (*NODES, Climb)}))
@@ -263,10 +270,16 @@ def test_what_cannot_be_written_down_is_told_and_fails_nothing(lab: Lab) -> None
 
     assert SEEN == results.outputs["seen"]
     assert 1 == len(heard.warnings)
-    assert "if it is cut off it will begin anew: a value cannot hold object" in heard.warnings[0]
+    assert "if it is cut off it will begin anew: a bug" in heard.warnings[0]
 
 
 # How often, and for how long
+
+
+def climbing() -> resuming.Resuming:
+    return resuming.Resuming(
+        Memory(), "work", "key", ends_early=False, is_fresh=False, is_kept=True, sink=Heard(), name="climb"
+    )
 
 
 def test_bookmarks_take_their_share_of_the_time_and_no_more(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,9 +294,9 @@ def test_bookmarks_take_their_share_of_the_time_and_no_more(lab: Lab, monkeypatc
 
     monkeypatch.setattr(resuming, "EVERY", 5.0)
     monkeypatch.setattr(resuming, "SHARE", 0.005)
-    monkeypatch.setattr(resuming.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(Memory, "leave_bookmark", slow)
-    bookmark = resuming.Resuming(Memory(), "w", "k", False, False, True, Heard(), "climb")
+    bookmark = climbing()
     for step in range(100):
         now[0] += 1
         bookmark.passed(step + 1, 101, lambda: Height(1), stops=False)
@@ -293,7 +306,7 @@ def test_bookmarks_take_their_share_of_the_time_and_no_more(lab: Lab, monkeypatc
 
 
 def test_the_time_of_a_result_is_that_of_all_its_steps() -> None:
-    bookmark = resuming.Resuming(Memory(), "w", "k", False, False, True, Heard(), "climb")
+    bookmark = climbing()
     bookmark.steps = 30
     bookmark.passed(40, 40, lambda: Height(1), stops=False)
 
