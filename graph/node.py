@@ -84,7 +84,8 @@ class Node(BaseModel):
     Raise `version` whenever the same inputs give another result: results of older versions are not used again.
     `accelerated=True` says that the node computes with a model's weights, on a device, in a precision; where its
     ports for models are optional, it does so only when one of them is linked.
-    `endings` names parameters that say no more than where to end: what was done for other values of them counts.
+    `endings` names parameters that say no more than where to end, by default at the end: a longer run goes on from
+    where a shorter one ended.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
     """
 
