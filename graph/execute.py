@@ -220,14 +220,7 @@ class _Run:
         self._finish(step, "hit", result.seconds, ready=ready)
 
     def _finish(
-        self,
-        step: Step,
-        action: Action,
-        seconds: float = 0.0,
-        *,
-        ready: Ready | None = None,
-        why: str = "",
-        resumed: int = 0,
+        self, step: Step, action: Action, seconds: float = 0, ready: Ready | None = None, why: str = "", after: int = 0
     ) -> None:
         self.actions[step.name] = action
         device, key = "", ""
@@ -235,15 +228,14 @@ class _Run:
             self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
-        self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why, resumed=resumed))
+        self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why, resumed=after))
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
         bookmark = resuming(step, ready, self.cache, self.sink, is_fresh=step.name in self.plan.forced)
         seconds = self._compute(step, ready, bookmark)
-        bookmark.finish()
-        self._finish(step, "run", seconds, ready=ready, why=why, resumed=bookmark.steps)
+        self._finish(step, "run", seconds, ready=ready, why=why, after=bookmark.finish())
 
     def _compute(self, step: Step, ready: Ready, bookmark: Resuming) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""

@@ -86,11 +86,15 @@ class Resuming:
         done = self.total - self.steps
         return seconds * self.total / done if done > 0 else seconds
 
-    def finish(self) -> None:
-        """Remove the bookmark now that the result is remembered, but for one that a longer run can go on from."""
+    def finish(self) -> int:
+        """Remove the bookmark now that the result is remembered, but for one that a longer run can go on from.
+
+        Gives how many steps were spared.
+        """
         if (self._has_left or self.steps) and not self.ends_early:
             self.cache.flush()
             self.cache.drop_bookmark(self.work, self.key)
+        return self.steps
 
 
 def resuming(step: Step, ready: Ready, cache: Cache, sink: Sink, *, is_fresh: bool) -> Resuming:
