@@ -51,6 +51,10 @@ class Stand(Value):
 
     done: int
     """How many evaluations of the model are behind it."""
+    times: Tensor
+    """What they were asked for."""
+    among: tuple[int, int]
+    """How many evaluations came before these in the whole run, and how many that has: prompts and controls count."""
     latents: KeptArray
     generator: bytes
     scheduler: tuple[tuple[str, Any], ...] = ()
@@ -74,11 +78,17 @@ class Found(NamedTuple):
     """This one."""
     bookmarks: tuple[Value, ...]
 
-    def farthest(self, index: int, most: int) -> Stand | None:
-        """Where sample `index` of the batch stood last on this machine, after `most` evaluations or fewer."""
+    def farthest(self, index: int, run: Schedule) -> Stand | None:
+        """Where sample `index` of the batch stood last on this machine, of all that this run comes through."""
         ours = (one for one in self.bookmarks if isinstance(one, Sampling) and one.machine == self.machine)
         stands = (one.stands[index] for one in ours if index < len(one.stands))
-        return max((each for each in stands if each.done <= most), key=lambda each: each.done, default=None)
+        return max((each for each in stands if _comes_through(run, each)), key=lambda each: each.done, default=None)
+
+
+def _comes_through(run: Schedule, stood: Stand) -> bool:
+    """Whether a run takes the very steps that led here, and can go on."""
+    goes_on = bool(stood.scheduler) or stood.done == len(run.times)
+    return goes_on and stood.among == (run.before, run.whole) and stood.times == freeze(run.times[: stood.done])
 
 
 def found(ctx: Context, like: torch.Tensor) -> Found:
@@ -96,7 +106,8 @@ def stand(run: Schedule, generator: torch.Generator, latents: torch.Tensor, done
     is_over = done == len(run.times) and not run.left
     names = () if is_over else sorted(vars(run.scheduler).keys() - MADE_ANEW)
     remembered = tuple((name, _kept(vars(run.scheduler)[name])) for name in names)
-    return Stand(done, _array(latents), state(generator), remembered)
+    times, among = freeze(run.times[:done]), (run.before, run.whole)
+    return Stand(done, times, among, _array(latents), state(generator), remembered)
 
 
 def go_on(from_: Stand, run: Schedule, generator: torch.Generator, like: torch.Tensor) -> torch.Tensor:

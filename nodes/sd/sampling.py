@@ -183,7 +183,7 @@ def _denoised(job: Job, run: Schedule, start: Start, began: Begun, before: Seque
 
 def _first(job: Job, run: Schedule, start: Start, began: Begun) -> tuple[int, torch.Tensor]:
     """The step to begin with, and the latents before it."""
-    stood = job.found.farthest(start.before, len(run.times))
+    stood = job.found.farthest(start.before, run)
     if stood is None:
         return 0, began.latents
     job.ctx.resumed(stood.done)

@@ -32,7 +32,7 @@ class Bench:
         return []
 
     def resumed(self, steps: int) -> None:
-        raise LookupError("a bench has no bookmarks")
+        """Nobody asks."""
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

@@ -138,6 +138,20 @@ def test_every_sample_of_a_batch_begins_where_it_ended(lab: Lab) -> None:
     begins_where_others_ended(lab, batch, "dpmpp_2m_sde")
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_part_whose_steps_are_others_is_not_gone_on_from(method: str, lab: Lab) -> None:
+    """With a strength, a part of plms begins otherwise than a whole run of it."""
+
+    def run(end: int | None, *given: bytes) -> tuple[Latents, Marked]:
+        ctx = fresh(lab.ctx, *given)
+        return sampling(lab, lab.clean, method=method, steps=6, strength=0.7, end_step=end)(ctx), ctx
+
+    given, ctx = run(None, *run(4)[1].left)
+
+    assert run(None)[0] == given
+    assert (method == "plms") == (ctx.spared == 0)
+
+
 def begins_where_others_ended(lab: Lab, latents: Latents, method: str) -> None:
     def run(end: int | None, *given: bytes) -> tuple[Latents, Marked]:
         ctx = fresh(lab.ctx, *given)
@@ -180,8 +194,10 @@ class Remembering:
     """Stands for a run whose scheduler remembers one thing."""
 
     scheduler: Any
-    times: tuple[int, ...] = (1, 2)
+    times: torch.Tensor = field(default_factory=lambda: torch.arange(2))
     left: float = 0.0
+    before: int = 0
+    whole: int = 2
 
 
 class Scheduler:
