@@ -95,7 +95,7 @@ def test_the_node_in_the_docs_runs(
 
 
 def test_the_other_python_of_the_page_on_nodes_runs() -> None:
-    exec(compile(blocks(NODE_PAGE, "python")[1], "docs", "exec", dont_inherit=True), {"__name__": "docs_palette"})
+    exec(compile(blocks(NODE_PAGE, "python")[2], "docs", "exec", dont_inherit=True), {"__name__": "docs_palette"})
 
 
 @pytest.mark.parametrize("command", runner.COMMANDS, ids=lambda command: command.__name__)
