@@ -7,7 +7,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import cached_run, edits, engine, loading, marks, recovery, sampling, store, tiles, upkeep
+from benchmarks import (
+    bookmarks,
+    cached_run,
+    edits,
+    engine,
+    loading,
+    marks,
+    recovery,
+    sampling,
+    store,
+    tiles,
+    upkeep,
+)
 from benchmarks.report import Report, write
 
 
@@ -22,6 +34,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "cached_run": Benchmark(cached_run.full, cached_run.quick),
     "engine": Benchmark(engine.full, engine.quick),
     "sampling": Benchmark(sampling.full, sampling.quick),
+    "bookmarks": Benchmark(bookmarks.full, bookmarks.quick),
     "edits": Benchmark(edits.full, edits.quick),
     "watermark": Benchmark(marks.full, marks.quick),
     "recovery": Benchmark(recovery.full, recovery.quick),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from graph import runs
+from graph.bookmarks import Bookmarks
 from graph.eviction import keep_within, limit
 from graph.index import is_broken, is_busy
 from graph.leases import Leases
@@ -118,6 +119,15 @@ class Cache(Protocol):
     def run(self, number: int) -> Noted | None:
         """The run of this number."""
 
+    def bookmarks(self, work: str) -> list[bytes]:
+        """Where steps of this work stood that were cut off, or ended early; verified, the newest first."""
+
+    def leave_bookmark(self, work: str, key: str, data: bytes) -> None:
+        """Keep where the step of this key stands, in place of its last bookmark."""
+
+    def drop_bookmark(self, work: str, key: str) -> None:
+        """Forget where the step of this key stood."""
+
     def flush(self) -> None:
         """Return when everything remembered is in the index."""
 
@@ -139,6 +149,7 @@ class Disk:
         Raises OSError or sqlite3.Error if the folder cannot be used.
         """
         self._store = Store(folder, warn)
+        self._bookmarks = Bookmarks(self._store.folder, self._store.name, warn)
         self._warn = warn
         self._leases = Leases(self._store)
         self._most_bytes = most_bytes
@@ -280,6 +291,15 @@ class Disk:
 
     def note_led(self, workflow: str, trail: str) -> None:
         self._note("led", workflow, trail.encode())
+
+    def bookmarks(self, work: str) -> list[bytes]:
+        return self._bookmarks.left(work)
+
+    def leave_bookmark(self, work: str, key: str, data: bytes) -> None:
+        self._bookmarks.leave(work, key, data)
+
+    def drop_bookmark(self, work: str, key: str) -> None:
+        self._bookmarks.drop(work, key)
 
     def _noted(self, space: str, name: str) -> bytes | None:
         for batch in self._waiting:

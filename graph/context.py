@@ -22,6 +22,7 @@ from graph.node import Node, returned
 from graph.placement import Placed
 from graph.provenance import write_with_origin
 from graph.ready import World
+from graph.resuming import Resuming
 from graph.steps import Graph, Step
 from graph.values import Picture, SavedFile, Value
 
@@ -74,6 +75,7 @@ class Running:
     """Where the files and models lie that the steps before this one name, by their digests."""
     found: Callable[[str], Findings]
     """What a step and those before it told, for the picture's file."""
+    bookmark: Resuming
 
     @property
     def device(self) -> str:
@@ -83,9 +85,19 @@ class Running:
     def precision(self) -> str:
         return self.placed.precision
 
-    def progress(self, step: int, total: int) -> None:
+    def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
         self.sink.emit(NodeProgress(self.step.name, step, total))
-        self.stop.check()
+        wished = self.stop.signal  # once: a wish that comes later finds the next step
+        if mark is not None:
+            self.bookmark.passed(step, total, mark, stops=bool(wished))
+        if wished:
+            raise Stopped(wished)
+
+    def bookmarks(self) -> list[Value]:
+        return self.bookmark.found()
+
+    def resumed(self, steps: int) -> None:
+        self.bookmark.steps += steps
 
     def warn(self, message: str) -> None:
         self.sink.emit(Warned(message, self.step.name))
@@ -117,8 +129,14 @@ class Alone:
     device: str = "cpu"
     precision: str = "fp32"
 
-    def progress(self, step: int, total: int) -> None:
+    def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
         """Nobody watches."""
+
+    def bookmarks(self) -> list[Value]:
+        return []
+
+    def resumed(self, steps: int) -> None:
+        """Nobody asks."""
 
     def warn(self, message: str) -> None:
         self.say(f"warning: {message}")

@@ -81,6 +81,8 @@ class NodeFinished(Event):
     why: str = ""
     """Reason of a run or a skip; the error of a failure."""
     cell: Mapping[str, object] = field(default_factory=dict)
+    resumed: int = 0
+    """How many steps were not done, because an earlier run had done them and was cut off, or ended early."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, find, why_run
 from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
+from graph.resuming import Resuming, resuming
 from graph.sources import From
 from graph.steps import Step
 from graph.turns import Turns
@@ -232,7 +233,7 @@ class _Run:
         self._finish(step, "hit", result.seconds, ready=ready)
 
     def _finish(
-        self, step: Step, action: Action, seconds: float = 0.0, *, ready: Ready | None = None, why: str = ""
+        self, step: Step, action: Action, seconds: float = 0, ready: Ready | None = None, why: str = "", after: int = 0
     ) -> None:
         device, key = "", ""
         if ready:
@@ -240,7 +241,8 @@ class _Run:
             self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
-        event = self.finished[step.name] = NodeFinished(step.name, step.kind, action, seconds, device, key, why)
+        event = NodeFinished(step.name, step.kind, action, seconds, device, key, why, resumed=after)
+        self.finished[step.name] = event
         self.sink.emit(event)
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
@@ -257,21 +259,24 @@ class _Run:
     def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
+        bookmark = resuming(step, ready, self.cache, self.sink, is_fresh=step.name in self.plan.forced)
+        seconds = self._compute(step, ready, bookmark)
+        self._finish(step, "run", seconds, ready=ready, why=why, after=bookmark.finish())
 
-    def _compute(self, step: Step, ready: Ready) -> float:
+    def _compute(self, step: Step, ready: Ready, bookmark: Resuming) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
         arguments = {name: value_of(source, self.outcomes, self.held.read) for name, source in step.inputs.items()}
         self.held.loaded.note(arguments)
         self._note_files(ready)
-        context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
+        told = (self.plan.graph, self.files, self.found, bookmark)
+        context = Running(step, ready.placed, self.world, self.stop, self.sink, *told)
         node = own_copy(ready.node)
         start = time.perf_counter()
         result = node.run(context, **arguments)
         seconds = time.perf_counter() - start
         if ready.files and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
-        self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
+        self._keep(step, ready, encoded(step, returned(step.node, result)), bookmark.whole(seconds))
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 FORMAT = 2
@@ -48,6 +48,13 @@ def recipe(
         parts["precision"] = precision
     if world:
         parts["world"] = world
+    return _encode(parts)
+
+
+def without(text: str, parameters: Collection[str]) -> str:
+    """A recipe without some of its parameters: of all that differ in these alone."""
+    parts = json.loads(text)
+    parts["parameters"] = {name: value for name, value in parts["parameters"].items() if name not in parameters}
     return _encode(parts)
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from graph.values import Blob, SavedFile
 
 _GIB = 1 << 30
+_WORKS = 16
+"""How many works have bookmarks; those begun first are forgotten."""
 
 
 class Memory:
@@ -32,6 +34,7 @@ class Memory:
         self._saved: dict[str, SavedFile] = {}
         self._files: dict[str, str] = {}
         self._runs: list[Noted] = []
+        self._bookmarks: dict[str, dict[str, bytes]] = {}
 
     def result(self, key: str) -> Result | None:
         return self._results.get(key)
@@ -115,6 +118,20 @@ class Memory:
 
     def run(self, number: int) -> Noted | None:
         return next((run for run in self._runs if run.number == number), None)
+
+    def bookmarks(self, work: str) -> list[bytes]:
+        return [*self._bookmarks.get(work, {}).values()][::-1]
+
+    def leave_bookmark(self, work: str, key: str, data: bytes) -> None:
+        with self._lock:
+            self._bookmarks.setdefault(work, {}).pop(key, None)
+            self._bookmarks[work][key] = data
+            while len(self._bookmarks) > _WORKS:
+                self._bookmarks.pop(next(iter(self._bookmarks)))
+
+    def drop_bookmark(self, work: str, key: str) -> None:
+        with self._lock:
+            self._bookmarks.get(work, {}).pop(key, None)
 
     def flush(self) -> None:
         """Do nothing."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -47,8 +48,17 @@ class Context(Protocol):
     def precision(self) -> str:
         """What to compute in: fp32, fp16 or bf16."""
 
-    def progress(self, step: int, total: int) -> None:
-        """Say that step `step` of `total` is done. Raises Stopped if the user asked to stop."""
+    def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
+        """Say that step `step` of `total` is done. Raises Stopped if the user asked to stop.
+
+        mark: gives what a run that goes on from here needs; called before this returns, and only now and then.
+        """
+
+    def bookmarks(self) -> list[Value]:
+        """What `mark` gave to earlier runs of this work that were cut off or ended early, the newest first."""
+
+    def resumed(self, steps: int) -> None:
+        """Say that so many steps more were taken from a bookmark, and not done."""
 
     def warn(self, message: str) -> None:
         """Tell the user something that does not stop the run."""
@@ -75,6 +85,8 @@ class Node(BaseModel):
     Raise `version` whenever the same inputs give another result: results of older versions are not used again.
     `accelerated=True` says that the node computes with a model's weights, on a device, in a precision; where its
     ports for models are optional, it does so only when one of them is linked.
+    `endings` names parameters that say no more than where to end, by default at the end: a longer run goes on from
+    where a shorter one ended.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
     `fresh` is for a node that reads the world (a clock, a listing of files): "always", or for how long a result lasts,
     such as "1h"; a workflow may say otherwise.
@@ -87,6 +99,7 @@ class Node(BaseModel):
     accelerated: ClassVar[bool] = False
     converts: ClassVar[tuple[str, ...]] = ()
     fresh: ClassVar[str] = NEVER
+    endings: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(
         cls,
@@ -95,11 +108,13 @@ class Node(BaseModel):
         version: int = 1,
         accelerated: bool = False,
         converts: tuple[str, ...] = (),
+        endings: tuple[str, ...] = (),
         fresh: str = NEVER,
         **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
-        cls.kind, cls.version, cls.accelerated, cls.converts, cls.fresh = kind, version, accelerated, converts, fresh
+        cls.kind, cls.version, cls.accelerated = kind, version, accelerated
+        cls.converts, cls.endings, cls.fresh = converts, endings, fresh
         try:
             lasts(fresh)
         except ValueError:

@@ -32,6 +32,8 @@ class Row:
     seconds: float = 0.0
     """Spent on it so far, finished cells only."""
     saved: float = 0.0
+    resumed: int = 0
+    """Steps that an earlier run had done."""
     since: float | None = None
     """When it was started, while it is running; by time.monotonic."""
     step: int = 0
@@ -61,6 +63,7 @@ class Row:
             actions=actions,
             seconds=self.seconds + (0 if hit else event.seconds),
             saved=self.saved + (event.seconds if hit else 0),
+            resumed=self.resumed + event.resumed,
             since=None,
             waits="",
         )
@@ -79,7 +82,8 @@ class Row:
         return next((word for action, word in WORDS.items() if self.actions.get(action)), "waiting")
 
     def state(self) -> str:
-        """The state in words: "waiting", "step 12 of 50" with a bar, "cached (saved 1.9 s)", "done 2, cached 4"."""
+        """The state in words: "waiting", "step 12 of 50" with a bar, "cached (saved 1.9 s)", "done 2, cached 4",
+        "done (resumed after 12 steps)"."""
         if self.waits:
             return self.waits
         if self.since is not None and self.total:
@@ -91,7 +95,8 @@ class Row:
             for action, word in WORDS.items()
             if self.actions.get(action)
         ]
-        return ", ".join(parts) + (f" (saved {duration(self.saved)})" if self.saved >= 0.05 else "")
+        saved = f" (saved {duration(self.saved)})" if self.saved >= 0.05 else ""
+        return ", ".join(parts) + saved + (f" (resumed after {self.resumed} steps)" if self.resumed else "")
 
     def cells(self) -> tuple[str, str, str, str, str]:
         """The row's cells, under HEADER."""

@@ -160,6 +160,15 @@ class Tiered:
     def release(self, key: str) -> None:
         self._local.release(key)
 
+    def bookmarks(self, work: str) -> list[bytes]:
+        return self._local.bookmarks(work)
+
+    def leave_bookmark(self, work: str, key: str, data: bytes) -> None:
+        self._local.leave_bookmark(work, key, data)
+
+    def drop_bookmark(self, work: str, key: str) -> None:
+        self._local.drop_bookmark(work, key)
+
     def note_run(self, run: Noted) -> None:
         self._local.note_run(run)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from graph import runs
+from graph import bookmarks, runs
 from graph.errors import MissingError, UsageError
 from graph.eviction import MOST_BYTES, SIZE, blobs_held, evict, note_room
 from graph.failpoints import reached
@@ -94,7 +94,7 @@ class Evicted:
     blobs: int
     bytes: int
     litter: int
-    """Files of interrupted writes, and blob files that no row names."""
+    """Files of interrupted writes, blob files that no row names, and bookmarks of steps that were cut off."""
     kept_blobs: int
     kept_bytes: int
     outdated_bytes: int = 0
@@ -156,6 +156,8 @@ def gc(folder: Path, warn: Warn, most_bytes: int = MOST_BYTES, most_age: float =
         floor = store.floor()
         drop_dead(store)
         litter = store.sweep() + _sweep_loose(store, floor)
+        unused = time.time() - min(most_age, bookmarks.MOST_AGE)
+        litter += bookmarks.sweep(store.folder, unused, min(most_bytes, bookmarks.MOST_BYTES), floor)
         _drop_vanished(store)
         blobs, freed = evict(store, most_bytes, time.time() - most_age)
         _forget(store, time.time() - _FORGOTTEN_AFTER)
@@ -183,6 +185,7 @@ def clear(folder: Path, warn: Warn, force: bool = False) -> Cleared:
             for path in _files(store):
                 reached("clear.unlink")
                 path.unlink(missing_ok=True)
+        bookmarks.sweep(store.folder, most_bytes=0)
         _shrink(store)
         return before
 

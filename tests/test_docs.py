@@ -16,8 +16,10 @@ import darkroom
 import runner
 from graph import words
 from graph.errors import WorkflowError
+from graph.events import NodeFinished
 from graph.wiring import wire
 from graph.workflow import parse
+from tests.graph.lab import Heard
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,6 +46,18 @@ def own_nodes(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "posterize.py").write_text(blocks(NODE_PAGE, "python")[0], encoding="utf-8")
     return folder
+
+
+def test_the_node_that_can_be_gone_on_with_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "slow_sum.py").write_text(blocks(NODE_PAGE, "python")[1], encoding="utf-8")
+    text = "darkroom: 1\nparams: {count: 50}\nnodes: {sum: {use: slow_sum, count: $count}}\noutputs: {sum: $sum}\n"
+    (tmp_path / "sum.yaml").write_text(text, encoding="utf-8")
+    heard = Heard()
+    for count in (50, 100):
+        given = darkroom.run(darkroom.load(tmp_path / "sum.yaml"), nodes=[tmp_path], sink=heard, count=count)
+
+    assert sum(number**2 for number in range(100)) == given.outputs["sum"]
+    assert [0, 50] == [event.resumed for event in heard.events if isinstance(event, NodeFinished)]
 
 
 @pytest.mark.parametrize(("page", "text"), list(workflows()))
@@ -81,7 +95,7 @@ def test_the_node_in_the_docs_runs(
 
 
 def test_the_other_python_of_the_page_on_nodes_runs() -> None:
-    exec(compile(blocks(NODE_PAGE, "python")[1], "docs", "exec", dont_inherit=True), {"__name__": "docs_palette"})
+    exec(compile(blocks(NODE_PAGE, "python")[2], "docs", "exec", dont_inherit=True), {"__name__": "docs_palette"})
 
 
 @pytest.mark.parametrize("command", runner.COMMANDS, ids=lambda command: command.__name__)

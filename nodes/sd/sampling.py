@@ -14,6 +14,7 @@ from graph.errors import OutOfMemory, StepError
 from graph.node import Context
 from graph.values import Conditioning, Control, Denoiser, Guide, Inpainting, Latents
 from nodes.sd import families
+from nodes.sd.bookmarks import Found, Sampling, Stand, found, go_on, stand
 from nodes.sd.checkpoints import compute_dtype
 from nodes.sd.families import Family, Prompt, Task
 from nodes.sd.methods import METHODS
@@ -62,9 +63,11 @@ def sample(
         begin = partial(_task, family, described, latents, settings, like)
         with steered(ctx, controls, begin(positive, negative, None), denoiser) as held:
             prompts = Prompts(positive, negative, lambda *task: family.prepare(described, denoiser, begin(*task)))
-            job = Job(ctx, family, denoiser, described, prompts, held, settings)
+            job = Job(ctx, family, denoiser, described, prompts, held, settings, found(ctx, like))
             adds = METHODS[settings.method].adds
-            done = [_sampled(job, start) for start in starts(latents, noise, family, channels, like, adds)]
+            done: list[Sampled] = []
+            for start in starts(latents, noise, family, channels, like, adds):
+                done.append(_sampled(job, start, done))
             return _joined(done, latents.guide, adds)
 
 
@@ -109,6 +112,7 @@ class Job:
     prompts: Prompts
     held: tuple[Held, ...]
     settings: Settings
+    found: Found
 
 
 def _task(
@@ -137,13 +141,15 @@ class Sampled(NamedTuple):
     generator: bytes
     level: float
     """Of the noise left in it."""
+    stand: Callable[[], Stand]
 
 
-def _sampled(job: Job, start: Start) -> Sampled:
+def _sampled(job: Job, start: Start, before: Sequence[Sampled]) -> Sampled:
     strength = job.settings.strength
     run = schedule(job.model, job.settings, start.generator, start.latents, start.repaints(strength))
-    done = _denoised(job, run, start, start.begun(run, strength))
-    return Sampled(_finite(done, job), state(start.generator), run.left)
+    done = _denoised(job, run, start, start.begun(run, strength), before)
+    ended = partial(stand, run, start.generator, done, len(run.times))
+    return Sampled(_finite(done, job), state(start.generator), run.left, ended)
 
 
 def _joined(done: list[Sampled], guide: Guide | None, adds: bool) -> Latents:
@@ -154,19 +160,41 @@ def _joined(done: list[Sampled], guide: Guide | None, adds: bool) -> Latents:
     return replace(clean, guide=guide, level=level, adds=adds) if level else clean
 
 
-def _denoised(job: Job, run: Schedule, start: Start, began: Begun) -> torch.Tensor:
-    """Go from the first noise level to the last."""
-    steps, order, latents = len(run.times), run.scheduler.order, began.latents
+def _denoised(job: Job, run: Schedule, start: Start, began: Begun, before: Sequence[Sampled]) -> torch.Tensor:
+    """Go from the first noise level to the last, or on from where an earlier run stood.
+
+    before: the samples of the batch that are done.
+    """
+    steps, order = len(run.times), run.scheduler.order
+    first, latents = _first(job, run, start, began)
     inputs_at = job.prompts.prepared(began.masked)
-    for step, time in enumerate(run.times):
+    for step in range(first, steps):
+        time = run.times[step]
         # A method of second order evaluates the model twice a step; a ControlNet counts the evaluations, as diffusers.
         place, whole = run.before + step, run.whole
         inputs, steering = inputs_at(place // order, math.ceil(whole / order)), active(job.held, place, whole)
         prediction = job.family.denoise_step(job.denoiser, inputs, run.scheduler, latents, time, steering)
         latents = run.scheduler.step(prediction, time, latents, **run.extras, return_dict=False)[0]
         latents = began.held(latents, run, step)
-        job.ctx.progress(1 + start.before * steps + step, start.among * steps)
+        mark = partial(_mark, job, run, start, latents, step + 1, before)
+        job.ctx.progress(1 + start.before * steps + step, start.among * steps, mark)
     return latents
+
+
+def _first(job: Job, run: Schedule, start: Start, began: Begun) -> tuple[int, torch.Tensor]:
+    """The step to begin with, and the latents before it."""
+    stood = job.found.farthest(start.before, run)
+    if stood is None:
+        return 0, began.latents
+    job.ctx.resumed(stood.done)
+    return stood.done, go_on(stood, run, start.generator, began.latents)
+
+
+def _mark(
+    job: Job, run: Schedule, start: Start, latents: torch.Tensor, done: int, before: Sequence[Sampled]
+) -> Sampling:
+    """What a run needs that goes on from here."""
+    return Sampling(job.found.machine, (*(one.stand() for one in before), stand(run, start.generator, latents, done)))
 
 
 def _thawed(conditioning: Conditioning, like: torch.Tensor) -> Prompt:

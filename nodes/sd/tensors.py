@@ -22,7 +22,7 @@ def freeze(tensor: torch.Tensor) -> values.Tensor:
     """
     # Not t.numpy().tobytes(): numpy has no bfloat16, and every dtype can be looked at as bytes.
     here = tensor.detach().to("cpu").contiguous()
-    data = here.reshape(-1).view(torch.uint8).numpy().tobytes()
+    data = here.reshape(-1).view(torch.uint8).numpy().tobytes() if here.numel() else b""
     return values.Tensor(_NAMES[here.dtype], tuple(here.shape), data)
 
 

@@ -147,7 +147,7 @@ def test_programs_get_the_promised_events_with_the_promised_fields() -> None:
         "node_finished": {"event", "cell", "node", "kind", "action", "seconds", "device", "key"},
         "run_finished": {"event", "ok", "ran", "hits", "seconds", "outputs"},
     }
-    added = {"node_finished": {"why"}, "run_finished": {"failed", "skipped"}}
+    added = {"node_finished": {"why", "resumed"}, "run_finished": {"failed", "skipped"}}
 
     assert [line["event"] for line in lines] == ["run_started", *["node_finished"] * 3, "run_finished"]
     assert all(set(line) == fields[line["event"]] | added.get(line["event"], set()) for line in lines)

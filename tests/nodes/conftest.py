@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from graph.filerefs import FileRef
 from graph.metadata import Seal
-from graph.values import Picture, SavedFile
+from graph.values import Picture, SavedFile, Value
 
 
 @dataclass
@@ -24,8 +25,14 @@ class Bench:
     warnings: list[str] = field(default_factory=list)
     places: dict[str, Path] = field(default_factory=dict)
 
-    def progress(self, step: int, total: int) -> None:
+    def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
         self.steps.append((step, total))
+
+    def bookmarks(self) -> list[Value]:
+        return []
+
+    def resumed(self, steps: int) -> None:
+        """Nobody asks."""
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

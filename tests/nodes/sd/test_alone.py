@@ -40,6 +40,7 @@ from nodes.vae_encode import VaeEncode
 from tests.nodes.sd import single_files, test_sdxl
 from tests.nodes.sd.conftest import vae
 from tests.nodes.sd.parity import compare
+from tests.nodes.sd.test_bookmarks import same_from_everywhere
 from tests.nodes.sd.test_lora import model
 from tests.nodes.sd.test_parity import PROMPT, expected, picture, pipeline
 
@@ -123,6 +124,16 @@ def test_several_controlnets_are_the_pipelines(whole: Any, nets: list[Any], ctx:
     latents = Sampler(method="unipc", steps=STEPS).run(ctx, parts.model, positive, negative, noise, controls=controls)
 
     compare("sd1", "two ControlNets", "unipc", expected(pipe, 5, **call), latents)
+
+
+def test_controlnets_steer_a_run_that_was_cut_off_as_they_would_have(whole: Any, nets: list[Any], ctx: Any) -> None:
+    parts = model(whole.folder, ctx)
+    prompt = TextEncode(text=PROMPT).run(ctx, parts.text_encoder)
+    noise = Noise(seed=5, width=64, height=64).run(ctx, parts.model)
+    hints = [control(nets[0], ctx, picture((64, 64)), end=0.5), control(nets[1], ctx, picture((64, 64)), start=0.3)]
+    inputs = (parts.model, prompt, prompt, noise, None, hints)
+
+    assert 4 < same_from_everywhere(ctx, lambda marked: Sampler(method="heun", steps=4).run(marked, *inputs))
 
 
 def test_img2img_with_a_controlnet_of_another_size_is_the_pipelines(whole: Any, nets: list[Any], ctx: Any) -> None:

@@ -69,7 +69,7 @@ def test_progress_counts_every_evaluation_of_the_model(lab: Lab) -> None:
 def test_a_stop_ends_within_one_step_and_gives_the_model_back(lab: Lab, fresh: Any) -> None:
     seen: list[int] = []
 
-    def stop_at_the_third(step: int, _total: int) -> None:
+    def stop_at_the_third(step: int, _total: int, _mark: object) -> None:
         seen.append(step)
         if step == 3:
             raise Stopped(2)
