@@ -142,7 +142,7 @@ def test_programs_get_the_promised_events_with_the_promised_fields() -> None:
     assert all(set(line) == fields[line["event"]] | added.get(line["event"], set()) for line in lines)
     assert lines[0] == {"event": "run_started", "workflow": "bird", "nodes": 3, "cells": 1}
     assert {"action": "run", "seconds": 1.93, "device": "cpu", "key": "k2", "cell": {}}.items() <= lines[2].items()
-    assert set(lines[-1]["outputs"][0]) == {"name", "cell", "path", "digest"} | {"value", "action"}
+    assert set(lines[-1]["outputs"][0]) == {"name", "cell", "path", "digest"} | {"value", "action", "file"}
     assert stream.getvalue().startswith('{"event":"run_started",')
     assert "painted  sampler" in people.getvalue()
 
