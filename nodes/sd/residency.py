@@ -29,8 +29,6 @@ from nodes.sd.checkpoints import compute_dtype, load
 from nodes.sd.memory import free_bytes, named_out_of_memory
 from nodes.sd.models import opened
 from nodes.sd.patches import apply
-from nodes.sd.safety_net import load_safety
-from nodes.sd.upscalers import load_upscaler
 
 WORKING_BYTES = 2 << 30
 """What a step is given beside its weights before other weights are moved out; 512 x 512 needs about half of it."""
@@ -152,6 +150,18 @@ class Weights:
             torch.cuda.empty_cache()
 
 
+def _upscaler(path: Path, dtype: torch.dtype) -> torch.nn.Module:
+    from nodes.sd.upscalers import load_upscaler
+
+    return load_upscaler(path, dtype)
+
+
+def _safety_checker(path: Path, dtype: torch.dtype) -> torch.nn.Module:
+    from nodes.sd.safety_net import load_safety  # imports transformers, which a run without a checker may not need yet
+
+    return load_safety(path, dtype)
+
+
 def _read(handle: ModelHandle, path: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     if alone := ALONE.get(handle.component):
         return alone(path, dtype)
@@ -159,8 +169,8 @@ def _read(handle: ModelHandle, path: Path, dtype: torch.dtype, known: Mapping[st
 
 
 ALONE: Mapping[str, Callable[[Path, torch.dtype], torch.nn.Module]] = {
-    "upscaler": load_upscaler,
-    "safety_checker": load_safety,
+    "upscaler": _upscaler,
+    "safety_checker": _safety_checker,
 }
 """What reads the components that are files of their own, not parts of a model."""
 weights = Weights()
