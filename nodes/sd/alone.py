@@ -48,6 +48,10 @@ class AloneFolder:
     def code(self, name: str, reason: str) -> MissingError:
         return ModelFolder(self.path).code(name.rpartition("/")[2], reason)
 
+    def refuse_code(self) -> None:
+        """Raise MissingError if the folder holds a file that Python could import."""
+        ModelFolder(self.path).refuse_code()
+
     def tokenizer(self, name: str) -> Tokenizer:
         raise self.wrong(name, "is not there: it is no model")
 
