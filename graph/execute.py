@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +34,14 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.made import encoded, handles, holds_file, is_known
+from graph.made import encoded, gives_handles, handles, holds_file, is_known, weights_of
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
-from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
+from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, reads_files, takes, value_of
 from graph.sources import From
 from graph.steps import Step
-from graph.values import Blob, ModelHandle, encode
+from graph.values import Blob, ModelHandle, decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ def execute(
         stopped = error
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
-    for handle in chain.from_iterable(run.used.values()):
+    for handle in {handle for found in run.used.values() for handle in found}:
         release(handle)
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
@@ -186,7 +185,7 @@ class _Run:
 
     def _still_holds(self, step: Step, ready: Ready) -> bool:
         """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
-        return not self._bring(step) and not self.moved and not _reads_files(ready)
+        return not self._bring(step) and not self.moved and not reads_files(ready)
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -246,7 +245,7 @@ class _Run:
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
-        if _reads_files(ready) and self._prepared(step) != ready:
+        if reads_files(ready) and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
         return seconds
@@ -361,16 +360,21 @@ class _Run:
         self.held.pop(value, None)
         digest = self._digest(value)
         if digest in self.used:
-            still_open = {self._digest(other) for other in self._open_handles()}
-            needed = {handle for other in still_open for handle in self.used.get(other, ())}
-            for handle in set(() if digest in still_open else self.used.pop(digest)) - needed:
-                self.release(handle)
+            still_open = {self._digest(other): other for other in self._open_values()}
+            needed = {weights_of(handle) for other in still_open.values() for handle in self._handles(other)}
+            for handle in () if digest in still_open else self.used.pop(digest):
+                if weights_of(handle) not in needed:
+                    self.release(handle)
 
-    def _open_handles(self) -> Iterator[Value]:
-        """The handles that a step to come may take; two steps may have loaded one model."""
-        for name, outcome in self.outcomes.items():
-            count = len(outcome.digests) if isinstance(outcome, Done) else 0
-            yield from {(name, at) for at in range(count)} - self.over
+    def _open_values(self) -> Iterator[Value]:
+        """What steps to come may take."""
+        for name, done in self.outcomes.items():
+            yield from {(name, at) for at in range(len(done.digests))} - self.over if isinstance(done, Done) else ()
+
+    def _handles(self, value: Value) -> tuple[ModelHandle, ...]:
+        """The handles in a value, also in one that no step was run with yet."""
+        data = self.read(From(*value)) if gives_handles(self.plan.graph.steps[value[0]], value[1]) else b""
+        return tuple(handles(decode(data))) if data else ()
 
     def _digest(self, value: Value) -> str:
         outcome = self.outcomes.get(value[0])
@@ -394,7 +398,3 @@ class _Gone(StepError):
 
     def __init__(self, step: str) -> None:
         super().__init__(f"{step} failed")
-
-
-def _reads_files(ready: Ready) -> bool:
-    return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from typing import Any, get_type_hints
 
 from graph.errors import StepError
 from graph.node import outputs, type_name
@@ -47,6 +48,23 @@ def is_known(data: bytes) -> bool:
 def holds_file(blobs: tuple[Blob, ...]) -> bool:
     """Whether one of these values is a file that a node wrote."""
     return any(isinstance(decode(blob.data), SavedFile) for blob in blobs)
+
+
+def gives_handles(step: Step, output: int) -> bool:
+    """Whether an output is model handles, or has some in it."""
+    return _holds_handles(list(outputs(step.node).values())[output].type)
+
+
+@cache
+def _holds_handles(kind: Any) -> bool:
+    if not isinstance(kind, type) or not issubclass(kind, Value):
+        return False
+    return issubclass(kind, ModelHandle) or any(_holds_handles(part) for part in get_type_hints(kind).values())
+
+
+def weights_of(handle: ModelHandle) -> tuple[str, str, tuple[str, ...]]:
+    """What decides which weights a handle stands for; what else it says changes none of their bits in the file."""
+    return handle.digest, handle.component, handle.patches
 
 
 def handles(value: object) -> Iterator[ModelHandle]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from graph.conditions import holds
 from graph.errors import StepError
-from graph.fields import Given, checked, fitted
+from graph.fields import Given, checked, file_parameters, fitted
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
 from graph.keys import Content, key_of, recipe
@@ -261,3 +261,8 @@ def _placed(step: Step, outcomes: Outcomes, read: Read, world: World) -> Placed:
     handles = [value_of(source, outcomes, read) for source in linked]
     wish = next((handle.precision for handle in handles), "auto")
     return place(world.devices, step.device or world.device, wish)
+
+
+def reads_files(ready: Ready) -> bool:
+    """Whether a step's node names files: what they hold may change until they are read."""
+    return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))

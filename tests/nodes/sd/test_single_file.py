@@ -295,7 +295,10 @@ def test_the_vae_beside_a_checkpoint_may_be_one_file(suffix: str, sd1: Path, tmp
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda folder: (folder / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'), "AutoencoderKL"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'),
+            "AutoencoderKL",
+        ),
         (lambda folder: (folder / "diffusion_pytorch_model.safetensors").unlink(), 'no weights of "soft"'),
         (lambda folder: (folder / "run.py").write_text("raise SystemExit"), '"run.py" of model "soft" is code'),
     ],
