@@ -94,6 +94,12 @@ class Weights:
                 if (digest, patches) == (handle.digest, handle.patches) and component in gone:
                     del self._held[digest, component, dtype, patches]
 
+    def tidy(self) -> None:
+        """Forget idle weights for which no handle goes from step to step, so that nobody tells who takes them last."""
+        with self._lock:
+            for key in [key for key, held in self._held.items() if key[1] in UNLINKED and not held.users]:
+                del self._held[key]
+
     def _borrow(self, handle: ModelHandle, ctx: Context) -> Held:
         with self._lock:
             held = self._loaded(handle, ctx)
@@ -111,6 +117,7 @@ class Weights:
         dtype = compute_dtype(handle.component, ctx.precision)
         key = (handle.digest, handle.component, dtype, handle.patches)
         if key not in self._held:
+            self.tidy()
             module = _read(handle, ctx.locate(handle.digest), dtype, self._unchanged(key))
             changed = apply(module, handle.component, handle.patches, ctx)
             self.loads += 1
@@ -173,5 +180,7 @@ ALONE: Mapping[str, Callable[[Path, torch.dtype], torch.nn.Module]] = {
     "safety_checker": _safety_checker,
 }
 """What reads the components that are files of their own, not parts of a model."""
+UNLINKED = frozenset({"safety_checker"})
+"""The components that a node loads by itself. They stay until other weights are read, or the run ends."""
 weights = Weights()
 """The one owner."""
