@@ -23,6 +23,8 @@ from nodes.sd.sidecar import sidecar
 from nodes.sd.tokenizers import Tokenizer
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
+HINT = "controlnet_cond_embedding."
+"""How the weights of a ControlNet's first layers begin, in diffusers' names."""
 LARGEST_YAML = 1 << 20
 """In bytes."""
 PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "eps": "epsilon", "epsilon": "epsilon",
@@ -163,13 +165,16 @@ def _vae_folder(path: Path) -> Network:
 
 
 def controlnet_file(path: Path, heads: int = 8) -> Network:
-    """Look at a ControlNet that is a file of its own, in CompVis' names (`control_model.input_blocks.0.0.weight` ...).
+    """Look at a ControlNet that is a file of its own, in CompVis' names (`control_model.input_blocks.0.0.weight` ...)
+    or diffusers'.
 
     heads: in every attention: 8 for Stable Diffusion 1; 0 where they are 64 wide. Raises MissingError for what is none.
     """
     entries = read_entries(path)
     inside = within(entries, "control_model.") or dict(entries)
-    return _built(path, "controlnet", lambda: _controlnet(inside, heads))
+    if f"{HINT}conv_in.weight" in inside:
+        return _built(path, "controlnet", lambda: (_controlnet_config(conversion.published(inside), heads), inside))
+    return _built(path, "controlnet", lambda: (_controlnet_config(inside, heads), dict(conversion.unet(inside))))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -228,12 +233,12 @@ def _text(weights: Entries, encoder: Encoder) -> Built:
     return text_config(weights, encoder), weights
 
 
-def _controlnet(inside: Entries, heads: int) -> Built:
+def _controlnet_config(inside: Entries, heads: int) -> Mapping[str, Any]:
     config = unet_config(inside, Layout("controlnet", "", (), 4, 64, heads=heads))
     hints = [inside[f"input_hint_block.{at}.weight"].shape[0] for at in (0, 4, 8, 12)]
     for key in ("up_block_types", "sample_size"):
         config.pop(key, None)
-    return {**config, "conditioning_embedding_out_channels": hints}, dict(conversion.unet(inside))
+    return {**config, "conditioning_embedding_out_channels": hints}
 
 
 # What it predicts

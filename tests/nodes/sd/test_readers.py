@@ -38,7 +38,8 @@ def test_a_zip64_field_that_is_cut_short_gives_the_numbers_that_are_there(kept: 
 
 
 @pytest.mark.parametrize(
-    ("key", "is_kept"), [(2**63, True), (-(2**64) + 1, True), (2**64, False), (1 << 8_000, False), (True, True)]
+    ("key", "is_kept"),
+    [(2**63, True), (-(2**64) + 1, True), (2**64, False), pytest.param(1 << 8_000, False, id="huge"), (True, True)],
 )
 def test_numbers_are_keys_only_where_hashing_them_costs_nothing(key: int, is_kept: bool) -> None:
     for tree in ({key: "x", "a": 1}, {"a": 1, key: "x"}):
