@@ -83,6 +83,8 @@ class Workflow:
     warnings: tuple[Mistake, ...]
     unreadable: frozenset[str] = frozenset()
     """Params and nodes left out because of a mistake that is already told: not to be told as unknown."""
+    is_settled: bool = False
+    """Whether its nodes say all that counts, so that no model proposes anything: it comes out of a picture."""
 
 
 VERSION = 1

@@ -74,7 +74,7 @@ def unet(entries: Entries) -> Named:
 
 
 def published(entries: Entries) -> Entries:
-    """A ControlNet's weights by its authors' names, where it has diffusers' names; without its outputs' convolutions."""
+    """A ControlNet's weights under its authors' names, from diffusers'; without the convolutions of its outputs."""
     theirs = compvis_names({name.rpartition(".")[0] for name in entries})
     theirs |= {new: old for old, new in _UNET.items() if new.startswith("controlnet_")}
     parts = {name: name.rpartition(".") for name in entries}
