@@ -498,7 +498,7 @@ def test_a_controlnet_of_its_own_is_read(tmp_path: Path) -> None:
     copy = ControlNetModel.from_config(dict(mine.config))
 
     assert {name: tuple(weight.shape) for name, weight in net.state_dict().items()} == {
-        name: entry.shape for name, entry in mine.weights.items()
+        name: weight.entry.shape for name, weight in mine.weights.items()
     }
     assert net.state_dict().keys() == copy.state_dict().keys()
 
