@@ -63,6 +63,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+_RESIDENCY = "nodes.sd.residency"
+"""The owner of weights; never imported for its own sake, as that imports torch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """What checks, plans and runs have in common: the kinds of nodes, the cache, the place. Close its cache."""
@@ -83,16 +87,20 @@ class Session:
 
     def run(self, planned: Plan, *, stop: Stop | None = None, keep_values: bool = False, save: bool = True) -> Results:
         """Run a plan. Raises Stopped."""
-        return execute(
-            planned,
-            self.cache,
-            self.sink,
-            self._world(planned.graph),
-            stop=stop,
-            release=_release,
-            keep_values=keep_values,
-            save=save,
-        )
+        try:
+            return execute(
+                planned,
+                self.cache,
+                self.sink,
+                self._world(planned.graph),
+                stop=stop,
+                release=_release,
+                keep_values=keep_values,
+                save=save,
+            )
+        finally:
+            if residency := sys.modules.get(_RESIDENCY):
+                residency.weights.tidy()
 
     def _world(self, graph: Graph) -> World:
         return replace(self.world, workflow=graph.workflow.name)
@@ -212,8 +220,7 @@ def run(
 
 def _release(handle: ModelHandle) -> None:
     """Drop weights that no step needs any more; nothing to do where none were ever loaded."""
-    residency = sys.modules.get("nodes.sd.residency")
-    if residency is not None:
+    if residency := sys.modules.get(_RESIDENCY):
         residency.weights.release(handle)
 
 

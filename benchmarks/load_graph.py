@@ -14,15 +14,23 @@ from typing import Any
 
 start = time.perf_counter()
 
-from graph.values import ModelHandle  # noqa: E402 - the libraries are loaded within the time
+from graph.pace import over_many_objects  # noqa: E402 - the libraries are loaded within the time
+from graph.values import ModelHandle  # noqa: E402
 from nodes.sd.files import ModelFile  # noqa: E402
-from nodes.sd.residency import weights  # noqa: E402
 
-path, precision = Path(sys.argv[1]), sys.argv[2]
-family = ModelFile.find(str(path), path.parent).family
-ctx: Any = SimpleNamespace(device="cpu", precision=precision, locate=lambda digest: path, warn=print)
-with ExitStack() as held:
-    for component in ("unet", "vae", "text_encoder"):
-        module = held.enter_context(weights.use(ModelHandle("", component, family), ctx))
-        sum(int(weight.view(-1)[::1024].isnan().sum()) for weight in module.parameters())  # every page of it
-    print(time.perf_counter() - start)
+
+@over_many_objects
+def load(path: Path, precision: str) -> None:
+    """As a step of a run: torch is imported here as well."""
+    family = ModelFile.find(str(path), path.parent).family
+    from nodes.sd.residency import weights
+
+    ctx: Any = SimpleNamespace(device="cpu", precision=precision, locate=lambda digest: path, warn=print)
+    with ExitStack() as held:
+        for component in ("unet", "vae", "text_encoder"):
+            module = held.enter_context(weights.use(ModelHandle("", component, family), ctx))
+            sum(int(weight.view(-1)[::1024].isnan().sum()) for weight in module.parameters())  # every page of it
+
+
+load(Path(sys.argv[1]), sys.argv[2])
+print(time.perf_counter() - start)

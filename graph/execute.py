@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from graph.ages import NEVER
 from graph.asking import asked_of
 from graph.cache import Cache, Result
 from graph.context import Running, Stop
@@ -93,7 +94,7 @@ def execute(
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
-    stop, loaded, outcomes = stop or Stop(), Loaded(release), dict[str, Outcome]()
+    stop, loaded, outcomes = stop or Stop(), Loaded(plan.graph.steps, release), dict[str, Outcome]()
     held, turns = Held(cache, loaded, outcomes), Turns(plan, cache, sink, stop)
     run = _Run(plan, cache, sink, world, stop, held, turns, outcomes)
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
@@ -259,7 +260,9 @@ class _Run:
     def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        bookmark = resuming(step, ready, self.cache, self.sink, is_fresh=step.name in self.plan.forced)
+        bookmark = resuming(
+            step, ready, self.cache, self.sink, is_fresh=step.name in self.plan.forced or step.fresh != NEVER
+        )
         seconds = self._compute(step, ready, bookmark)
         self._finish(step, "run", seconds, ready=ready, why=why, after=bookmark.finish())
 

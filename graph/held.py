@@ -64,5 +64,5 @@ class Held:
         self.over.update(released)
         for value in (*released, *(value for value in self.again if value in self.over)):
             self.given.pop(value, None)
-            self.loaded.let_go(value, self.outcomes, self.over)
+            self.loaded.let_go(value, self.outcomes, self.over, self.read)
         self.again.clear()

@@ -29,6 +29,8 @@ def inherit(scope: Scope, steps: Mapping[str, Step], order: Iterable[str]) -> di
     Mistakes in what a model proposes are told once.
     """
     done = dict(steps)
+    if scope.workflow.is_settled:
+        return done
     givers: dict[str, FileRef] = {}
     proposed: dict[FileRef, Proposed] = {}
     for name in order:

@@ -6,18 +6,21 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from graph.made import handles
+from graph.made import gives_handles, handles, weights_of
 from graph.plan import Value
-from graph.ready import Done, Outcome
-from graph.values import ModelHandle, encode
+from graph.ready import Done, Outcome, Read
+from graph.sources import From
+from graph.steps import Step
+from graph.values import ModelHandle, decode, encode
 
 
 @dataclass
 class Loaded:
     """The model handles that steps were run with, by the digest of the value that held them."""
 
+    steps: Mapping[str, Step]
     release: Callable[[ModelHandle], None]
-    """Called with a handle when no step takes it any more."""
+    """Called with a handle when no step takes its weights any more."""
     used: dict[str, tuple[ModelHandle, ...]] = field(default_factory=dict)
 
     def note(self, arguments: Mapping[str, object]) -> None:
@@ -27,22 +30,29 @@ class Loaded:
                 if found := tuple(handles(value)):
                     self.used[encode(value).digest] = found
 
-    def let_go(self, value: Value, outcomes: Mapping[str, Outcome], over: Collection[Value]) -> None:
+    def let_go(self, value: Value, outcomes: Mapping[str, Outcome], over: Collection[Value], read: Read) -> None:
         """The last taker of a value is settled: release the weights that nothing else may take.
 
-        over: all the values of which that is so.
+        over: all the values of which that is so. Two handles that say different things may stand for the same weights.
         """
         digest = _digest(value, outcomes)
-        if digest in self.used:
-            still_open = {_digest(other, outcomes) for other in _open(outcomes, over)}
-            needed = {handle for other in still_open for handle in self.used.get(other, ())}
-            for handle in set(() if digest in still_open else self.used.pop(digest)) - needed:
+        if digest not in self.used:
+            return
+        still_open = {_digest(other, outcomes): other for other in _open(outcomes, over)}
+        needed = {weights_of(handle) for other in still_open.values() for handle in self._handles(other, read)}
+        for handle in () if digest in still_open else self.used.pop(digest):
+            if weights_of(handle) not in needed:
                 self.release(handle)
 
     def let_go_of_all(self) -> None:
         """The run is over."""
-        for handle in chain.from_iterable(self.used.values()):
+        for handle in set(chain.from_iterable(self.used.values())):
             self.release(handle)
+
+    def _handles(self, value: Value, read: Read) -> tuple[ModelHandle, ...]:
+        """The handles in a value, also in one that no step was run with yet."""
+        data = read(From(*value)) if gives_handles(self.steps[value[0]], value[1]) else None
+        return tuple(handles(decode(data))) if data else ()
 
 
 def _open(outcomes: Mapping[str, Outcome], over: Collection[Value]) -> Iterator[Value]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from typing import Any, get_type_hints
 
 from graph.ages import NEVER
 from graph.errors import StepError
@@ -57,6 +58,23 @@ def surprise(step: Step, blobs: tuple[Blob, ...], before: tuple[str, ...]) -> st
     if is_same or step.fresh != NEVER or any(isinstance(decode(blob.data), SavedFile) for blob in blobs):
         return ""
     return f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
+
+
+def gives_handles(step: Step, output: int) -> bool:
+    """Whether an output is model handles, or has some in it."""
+    return _holds_handles(list(outputs(step.node).values())[output].type)
+
+
+@cache
+def _holds_handles(kind: Any) -> bool:
+    if not isinstance(kind, type) or not issubclass(kind, Value):
+        return False
+    return issubclass(kind, ModelHandle) or any(_holds_handles(part) for part in get_type_hints(kind).values())
+
+
+def weights_of(handle: ModelHandle) -> tuple[str, str, tuple[str, ...]]:
+    """What decides which weights a handle stands for; what else it says changes none of their bits in the file."""
+    return handle.digest, handle.component, handle.patches
 
 
 def handles(value: object) -> Iterator[ModelHandle]:

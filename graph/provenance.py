@@ -25,6 +25,7 @@ from graph.values import Picture, SavedFile
 FORMAT = 1
 CHUNK = "darkroom"
 """The name of the text in the picture's file."""
+Plain = str | int | float | bool
 _PACKAGES = ("darkroom", "torch", "diffusers", "transformers", "pillow", "numpy")
 
 
@@ -53,6 +54,9 @@ class Origin:
     """By node: its parameters after defaults, where the workflow alone decides them."""
     kinds: Mapping[str, Any] = field(default_factory=dict)
     """The versions of the kinds."""
+    proposed: Mapping[str, Mapping[str, Plain]] | None = None
+    """By node and parameter: the values that came from the files beside models, not from the workflow. None where that
+    was not written down."""
 
 
 def metadata(
@@ -70,6 +74,7 @@ def metadata(
         "workflow": workflow.text,
         "params": {name: param.value.value for name, param in workflow.params.items()},
         "nodes": {name: _parameters(step.instance) for name, step in graph.steps.items() if step.instance},
+        "proposed": _proposed(graph),
         "kinds": {step.kind: step.node.version for step in graph.steps.values()},
         "files": file_digests(graph, memo),
         "found": found,
@@ -123,8 +128,12 @@ def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
             hint="Only pictures that Darkroom saved, and that no other program re-saved, can be run again.",
         ) from error
     name, file, folder, output, digest = names
-    rest = [part if isinstance(part := told.get(word), dict) else {} for word in ("versions", "nodes", "kinds")]
-    return Origin(text, name, file, folder, params, output, digest, files, *rest)
+    versions, nodes, kinds = (
+        part if isinstance(part := told.get(word), dict) else {} for word in ("versions", "nodes", "kinds")
+    )
+    return Origin(
+        text, name, file, folder, params, output, digest, files, versions, nodes, kinds, proposed=_noted(told)
+    )
 
 
 @cache
@@ -157,6 +166,27 @@ def seed_of(graph: Graph) -> int | None:
         return param.value.value
     seeds = [getattr(step.instance, "seed", None) for step in graph.steps.values() if step.instance]
     return next((seed for seed in seeds if isinstance(seed, int)), None)
+
+
+def _proposed(graph: Graph) -> dict[str, dict[str, Any]] | None:
+    """What models proposed. None where a file is among it: it is found from the folder of who names it."""
+    by_step = {
+        name: {parameter: step.fixed.get(parameter) for parameter, by in step.origins.items() if by == "model"}
+        for name, step in graph.steps.items()
+    }
+    found = {name: given for name, given in by_step.items() if given}
+    return found if all(_is_plain(value) for given in found.values() for value in given.values()) else None
+
+
+def _noted(told: Mapping[str, Any]) -> dict[str, dict[str, Plain]] | None:
+    noted = told.get("proposed")
+    if not isinstance(noted, dict) or not all(isinstance(given, dict) for given in noted.values()):
+        return None
+    return {name: {key: value for key, value in given.items() if _is_plain(value)} for name, given in noted.items()}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, (str, int, float))
 
 
 def _parameters(node: Any) -> dict[str, Any]:

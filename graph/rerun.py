@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from graph.entries import Entry, Input
 from graph.events import SavedOutput
 from graph.metadata import read_metadata
 from graph.params import Param
-from graph.provenance import Origin, read_origin, versions
+from graph.provenance import Origin, Plain, read_origin, versions
+from graph.references import Literal
 from graph.workflow import Workflow, parse, set_values
 
 
 def workflow_of(picture: Path) -> tuple[Workflow, Origin]:
-    """Read the workflow inside a picture, with the params that it was made with.
+    """Read the workflow inside a picture, with the params that it was made with, and what its models proposed then.
 
     Relative paths start where the workflow's folder lies as seen from the picture, else beside the picture, else
     in the current folder: the first where the file is. Raises MissingError if the picture holds no workflow.
@@ -25,7 +27,8 @@ def workflow_of(picture: Path) -> tuple[Workflow, Origin]:
     known = {name: value for name, value in origin.params.items() if name in workflow.params}
     filled = set_values(workflow, known)
     params = {name: _based(param, folders) for name, param in filled.params.items()}
-    return replace(filled, name=origin.name, params=params, source=picture.absolute()), origin
+    named = replace(filled, name=origin.name, params=params, source=picture.absolute())
+    return named if origin.proposed is None else _settled(named, origin.proposed), origin
 
 
 def compare(
@@ -47,6 +50,24 @@ def compare(
     ]
     reason = "as params were changed" if changed else "it was made with " + ", ".join(moved) if moved else ""
     return f"{picture}: other pixels than in the picture" + (f"; {reason}" if reason else "")
+
+
+def _settled(workflow: Workflow, proposed: Mapping[str, Mapping[str, Plain]]) -> Workflow:
+    """A workflow that says itself what the files beside its models said: they may have changed since, or be gone."""
+    nodes = {
+        name: _saying(entry, workflow.defaults.get(entry.kind, {}), proposed.get(name, {}))
+        for name, entry in workflow.nodes.items()
+    }
+    return replace(workflow, nodes=nodes, is_settled=True)
+
+
+def _saying(entry: Entry, defaults: Mapping[str, Input], proposed: Mapping[str, Plain]) -> Entry:
+    added = {
+        name: Input(name, entry.place, Literal(value, str(value), isinstance(value, str), entry.place))
+        for name, value in proposed.items()
+        if name not in defaults
+    }
+    return replace(entry, inputs={**added, **entry.inputs})
 
 
 def _based(param: Param, folders: Sequence[Path]) -> Param:

@@ -85,6 +85,8 @@ class Workflow:
     """Params and nodes left out because of a mistake that is already told: not to be told as unknown."""
     source: Path | None = None
     """The file that it was read from, a picture where it was inside one; None for standard input and texts."""
+    is_settled: bool = False
+    """Whether its nodes say all that counts, so that no model proposes anything: it comes out of a picture."""
 
 
 VERSION = 1

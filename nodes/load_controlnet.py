@@ -12,7 +12,7 @@ from nodes.sd.alone_files import ControlNetFile
 class LoadControlNet(Node, kind="load_controlnet", version=1):
     """Describe a ControlNet; its weights are read when a sampler needs them. A `control` node gives it a picture.
 
-    path: a folder as diffusers saves one (config.json and weights), a file in the names of its authors (.pth,
+    path: a folder as diffusers saves one (config.json and weights), a file in its authors' names or diffusers' (.pth,
     .safetensors), or a name in a `controlnet` folder.
     It must be made for the family of the model that is sampled with: Stable Diffusion 1, 2 or XL.
 

@@ -12,7 +12,7 @@ from nodes.sd.folders import ModelFolder, weights_in
 from nodes.sd.headers import Weight
 from nodes.sd.looks import looks_like
 from nodes.sd.pickles import read_entries
-from nodes.sd.single_file import UNET, Network, controlnet_file, vae_file
+from nodes.sd.single_file import HINT, UNET, Network, controlnet_file, vae_file
 from nodes.sd.tokenizers import Tokenizer
 
 SD1_WIDTH = 768
@@ -20,6 +20,11 @@ SD1_WIDTH = 768
 XL = {"addition_embed_type": "text_time", "addition_time_embed_dim": 256}
 COMPONENTS = {"AutoencoderKL": "vae", "ControlNetModel": "controlnet"}
 """By the class in a config."""
+KINDS = {
+    "AutoencoderKL": ("a VAE", "The node load_vae takes it."),
+    "ControlNetModel": ("a ControlNet", "The node load_controlnet takes it."),
+}
+"""The same, in words, and what takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,10 @@ class AloneFolder:
 
     @property
     def index(self) -> dict[str, Any]:
-        return self.json("model_index.json")
+        what, way = KINDS.get(str(self.json("config.json").get("_class_name")), ("", ""))
+        if not what:
+            return self.json("model_index.json")
+        raise MissingError(f'"{self.path.name}" is {what}, not a model', hint=way)
 
     def config(self, component: str) -> dict[str, Any]:
         said = self.json("config.json")
@@ -47,6 +55,10 @@ class AloneFolder:
 
     def code(self, name: str, reason: str) -> MissingError:
         return ModelFolder(self.path).code(name.rpartition("/")[2], reason)
+
+    def refuse_code(self) -> None:
+        """Raise MissingError if the folder holds a file that Python could import."""
+        ModelFolder(self.path).refuse_code()
 
     def tokenizer(self, name: str) -> Tokenizer:
         raise self.wrong(name, "is not there: it is no model")
@@ -92,7 +104,7 @@ def alone(path: Path) -> AloneFolder | AloneFile | None:
     names = read_entries(path)
     if any(name.startswith(UNET) for name in names):
         return None
-    if any("input_hint_block." in name for name in names):
+    if any("input_hint_block." in name or HINT in name for name in names):
         return AloneFile(path, "controlnet", _controlnet(path))
     if any("decoder.mid" in name for name in names):
         return AloneFile(path, "vae", vae_file(path))

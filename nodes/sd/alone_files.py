@@ -58,8 +58,8 @@ class ComponentFile(FileRef):
         """The config and the weights; of a checkpoint's VAE, the one too that its sidecar puts in its place."""
         if self.path.is_file():
             model = opened(self.path)
-            other = model.other_vae if isinstance(model, SingleFile) and self.component == "vae" else None
-            return (*super().members(), ("vae", other)) if other else super().members()
+            other = model.other_vae if isinstance(model, SingleFile) and self.component == "vae" else ()
+            return (*super().members(), *other)
         paths = [self.path / "config.json", *weight_files(self.path)]
         return tuple((path.name, path) for path in sorted(paths))
 

@@ -86,16 +86,18 @@ def _listed(directory: bytes, count: int) -> Iterator[tuple[str, int, int]]:
 
 def _wide(extra: bytes, size: int, offset: int) -> tuple[int, int]:
     """Size and offset, from the zip64 field where they have no room: size, packed size, offset, as far as needed."""
-    while len(extra) >= 4:
-        kind, length = struct.unpack_from("<2H", extra)
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
         if kind == 1:
-            numbers = list(struct.unpack(f"<{min(length, 24) // 8}Q", extra[4 : 4 + min(length, 24) // 8 * 8]))
+            here = extra[at + 4 : at + 4 + min(length, 24)]
+            numbers = [number for (number,) in struct.iter_unpack("<Q", here[: len(here) // 8 * 8])]
             if size == _LARGE and numbers:
                 size = numbers[0]
             if offset == _LARGE and numbers:
                 offset = numbers[-1]
             break
-        extra = extra[4 + length :]
+        at += 4 + length
     return size, offset
 
 

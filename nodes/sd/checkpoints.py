@@ -141,13 +141,21 @@ def read_weight(path: Path, entry: Entry, dtype: torch.dtype) -> torch.Tensor:
     flat = torch.empty(entry.size // stored.itemsize, dtype=dtype if stored.is_floating_point else stored)
     with path.open("rb", buffering=0) as file:
         file.seek(entry.start)
-        for part in flat.split(PIECE):
-            as_stored = part if part.dtype == stored else torch.empty_like(part, dtype=stored)
-            _read_into(as_stored, file, path)
-            part.copy_(as_stored)
+        if flat.dtype == stored:
+            _read_into(flat, file, path)
+        else:
+            _read_converted(flat, stored, file, path)
     order = entry.order or tuple(range(len(entry.shape)))
     lying = flat.reshape([entry.shape[axis] for axis in order])
     return lying.permute([order.index(axis) for axis in range(len(order))]).contiguous()
+
+
+def _read_converted(numbers: torch.Tensor, stored: torch.dtype, file: RawIOBase, path: Path) -> None:
+    desk = torch.empty(min(PIECE, numbers.numel()), dtype=stored)
+    for part in numbers.split(PIECE):
+        as_stored = desk[: part.numel()]
+        _read_into(as_stored, file, path)
+        part.copy_(as_stored)
 
 
 def _read_into(numbers: torch.Tensor, file: RawIOBase, path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Set
 from typing import NamedTuple
 
 from nodes.sd.headers import Entry
+from nodes.sd.unet_names import compvis_names
 
 Entries = Mapping[str, Entry]
 Named = Iterator[tuple[str, Entry]]
@@ -70,6 +71,14 @@ def unet(entries: Entries) -> Named:
             yield places[name[:cut]] + _renamed(name[cut:], _RESNET), entry
         elif zero := re.fullmatch(r"zero_convs\.(\d+)\.0\.(\w+)", name):
             yield f"controlnet_down_blocks.{zero[1]}.{zero[2]}", entry
+
+
+def published(entries: Entries) -> Entries:
+    """A ControlNet's weights under its authors' names, from diffusers'; without the convolutions of its outputs."""
+    theirs = compvis_names({name.rpartition(".")[0] for name in entries})
+    theirs |= {new: old for old, new in _UNET.items() if new.startswith("controlnet_")}
+    parts = {name: name.rpartition(".") for name in entries}
+    return {f"{theirs[place]}.{kind}": entries[name] for name, (place, _, kind) in parts.items() if place in theirs}
 
 
 def _places(names: Set[str]) -> Iterator[tuple[str, str]]:

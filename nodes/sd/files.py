@@ -73,8 +73,7 @@ class ModelFile(FileRef):
         tokenizers = {name: model.tokenizer(name) for name in map(tokenizer_of, family.encoders)}
         found = [(f"{name}/{path.name}", path) for name, tokenizer in tokenizers.items() for path in tokenizer.files]
         if isinstance(model, SingleFile):
-            vae = [("vae", model.other_vae)] if model.other_vae else []
-            return (f"{model.layout.name} {model.predicts()}", self.path), *found, *vae
+            return (f"{model.layout.name} {model.predicts()}", self.path), *found, *model.other_vae
         return (
             *_configs(self.path),
             *found,

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 MOST_STEPS = 1_000_000
 """Opcodes of one pickle. A checkpoint with its optimizer takes some 400,000."""
+WIDEST_KEY = 64
+"""Bits of a number that is a key. Python keeps the hash of a text, but computes that of a number each time."""
 
 
 class Name(NamedTuple):
@@ -164,9 +166,9 @@ def _set(machine: _Machine, pairs: list[Any]) -> None:
 
 
 def _pairs(flat: list[Any]) -> Iterator[tuple[Any, Any]]:
-    """What is under a plain key. Others name no weight, and to hash a tuple of tuples may last for ever."""
+    """What is under a plain key. Others name no weight, and to hash them, again and again, may last for ever."""
     for key, value in zip(flat[::2], flat[1::2], strict=True):
-        if isinstance(key, (str, int, float)):
+        if isinstance(key, (str, float)) or (isinstance(key, int) and key.bit_length() <= WIDEST_KEY):
             yield key, value
 
 

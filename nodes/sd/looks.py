@@ -8,7 +8,7 @@ from collections.abc import Iterable
 LOOKS = (
     (r"lora_(unet|te|transformer)|\.lora_(up|down|A|B|linear_layer)\b|\.lora\.(up|down)\.", "a LoRA",
      "The node lora takes it."),
-    (r"^(control_model|controlnet_)", "a ControlNet", "The node load_controlnet takes it."),
+    (r"^(control_model|controlnet_|input_hint_block)", "a ControlNet", "The node load_controlnet takes it."),
     (r"^(string_to_param|emb_params|clip_[lg]$)", "a textual inversion", "The node textual_inversion takes it."),
     (r"double_blocks\.", "a checkpoint of Flux", ""),
     (r"joint_blocks\.", "a checkpoint of Stable Diffusion 3", ""),

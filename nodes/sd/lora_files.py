@@ -50,8 +50,10 @@ _OTHERS = {
     "control_model": "a ControlNet", ".diff": "whole differences (LyCORIS full)",
 }  # fmt: skip
 """What a file is instead, by a part of a tensor's name."""
-_NETWORKS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+_NETWORKS = {768: "sd1", 1024: "sd2", 1280: "sdxl-refiner", 2048: "sdxl"}
 """Families by the width of the prompts that a U-Net attends to."""
+_DEEP = re.compile(r"_transformer_blocks_[4-9]_")
+"""A block that only the U-Net of Stable Diffusion XL has: its refiner's transformers have four, the others' one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +99,19 @@ class LoraFile(FileRef):
         return cls(written, path)
 
     def traits(self) -> Mapping[str, str]:
-        """The family whose networks it changes, where the width of the prompts tells it."""
-        lora = read_lora(self.path)
-        if any(component == "text_encoder_2" for component, _ in lora.changes):
-            return {"network": "sdxl"}
-        widths = (lora.shape(change)[1] for (_, module), change in lora.changes.items() if "attn2_to_k" in module)
-        network = _NETWORKS.get(next(widths, 0))
+        """The family whose networks it changes, where its names and shapes tell it."""
+        network = _network(read_lora(self.path))
         return {"network": network} if network else {}
+
+
+def _network(lora: Lora) -> str:
+    """By the width of the prompts; else by what only Stable Diffusion XL has: two text encoders, deep transformers."""
+    unet = {module: change for (component, module), change in lora.changes.items() if component == "unet"}
+    widths = (lora.shape(change)[1] for module, change in unet.items() if re.search(r"attn2_to_[kv]$", module))
+    if network := _NETWORKS.get(next(widths, 0)):
+        return network
+    has_both = {"text_encoder", "text_encoder_2"} <= {component for component, _ in lora.changes}
+    return "sdxl" if has_both or any(_DEEP.search(module) for module in unet) else ""
 
 
 def read_lora(path: Path) -> Lora:

@@ -29,8 +29,6 @@ from nodes.sd.checkpoints import compute_dtype, load
 from nodes.sd.memory import free_bytes, named_out_of_memory
 from nodes.sd.models import opened
 from nodes.sd.patches import apply
-from nodes.sd.safety_net import load_safety
-from nodes.sd.upscalers import load_upscaler
 
 WORKING_BYTES = 2 << 30
 """What a step is given beside its weights before other weights are moved out; 512 x 512 needs about half of it."""
@@ -96,6 +94,12 @@ class Weights:
                 if (digest, patches) == (handle.digest, handle.patches) and component in gone:
                     del self._held[digest, component, dtype, patches]
 
+    def tidy(self) -> None:
+        """Forget idle weights for which no handle goes from step to step, so that nobody tells who takes them last."""
+        with self._lock:
+            for key in [key for key, held in self._held.items() if key[1] in UNLINKED and not held.users]:
+                del self._held[key]
+
     def _borrow(self, handle: ModelHandle, ctx: Context) -> Held:
         with self._lock:
             held = self._loaded(handle, ctx)
@@ -113,6 +117,7 @@ class Weights:
         dtype = compute_dtype(handle.component, ctx.precision)
         key = (handle.digest, handle.component, dtype, handle.patches)
         if key not in self._held:
+            self.tidy()
             module = _read(handle, ctx.locate(handle.digest), dtype, self._unchanged(key))
             changed = apply(module, handle.component, handle.patches, ctx)
             self.loads += 1
@@ -152,6 +157,18 @@ class Weights:
             torch.cuda.empty_cache()
 
 
+def _upscaler(path: Path, dtype: torch.dtype) -> torch.nn.Module:
+    from nodes.sd.upscalers import load_upscaler
+
+    return load_upscaler(path, dtype)
+
+
+def _safety_checker(path: Path, dtype: torch.dtype) -> torch.nn.Module:
+    from nodes.sd.safety_net import load_safety  # imports transformers, which a run without a checker may not need yet
+
+    return load_safety(path, dtype)
+
+
 def _read(handle: ModelHandle, path: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor]) -> torch.nn.Module:
     if alone := ALONE.get(handle.component):
         return alone(path, dtype)
@@ -159,9 +176,11 @@ def _read(handle: ModelHandle, path: Path, dtype: torch.dtype, known: Mapping[st
 
 
 ALONE: Mapping[str, Callable[[Path, torch.dtype], torch.nn.Module]] = {
-    "upscaler": load_upscaler,
-    "safety_checker": load_safety,
+    "upscaler": _upscaler,
+    "safety_checker": _safety_checker,
 }
 """What reads the components that are files of their own, not parts of a model."""
+UNLINKED = frozenset({"safety_checker"})
+"""The components that a node loads by itself. They stay until other weights are read, or the run ends."""
 weights = Weights()
 """The one owner."""

@@ -23,6 +23,8 @@ from nodes.sd.sidecar import sidecar
 from nodes.sd.tokenizers import Tokenizer
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
+HINT = "controlnet_cond_embedding."
+"""How the weights of a ControlNet's first layers begin, in diffusers' names."""
 LARGEST_YAML = 1 << 20
 """In bytes."""
 PREDICTIONS = {"v": "v_prediction", "v_prediction": "v_prediction", "eps": "epsilon", "epsilon": "epsilon",
@@ -39,14 +41,9 @@ Built = tuple[Mapping[str, Any], Entries]
 class Network:
     """One of the networks of a checkpoint, in diffusers' words."""
 
-    path: Path
     config: Mapping[str, Any]
-    entries: Entries
-
-    @property
-    def weights(self) -> dict[str, Weight]:
-        """Where each weight lies."""
-        return {name: Weight(self.path, entry) for name, entry in self.entries.items()}
+    weights: Mapping[str, Weight]
+    """Where each lies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +87,25 @@ class SingleFile:
         return iter(self.network(component).weights.items())
 
     def network(self, component: str) -> Network:
-        """A network of the checkpoint; its VAE may be another, which is scaled as its own was."""
-        own = self.networks[component]
-        if component != "vae" or not self.other_vae:
+        """A network of the checkpoint; its VAE may be another, which is scaled as its own was unless it says how."""
+        own, said = self.networks[component], sidecar(self.path).vae
+        if component != "vae" or not said:
             return own
-        other = vae_file(self.other_vae)
+        if said.is_dir():
+            other = _vae_folder(said)
+            return replace(other, config={"scaling_factor": own.config["scaling_factor"], **other.config})
+        other = vae_file(said)
         return replace(other, config={**other.config, "scaling_factor": own.config["scaling_factor"]})
 
     @property
-    def other_vae(self) -> Path | None:
-        """The file of the VAE that the sidecar names, or of the folder that it names."""
+    def other_vae(self) -> tuple[tuple[str, Path], ...]:
+        """The files of the VAE that the sidecar names, each with what it is; nothing where it names none."""
+        from nodes.sd.folders import ModelFolder
+
         said = sidecar(self.path).vae
-        return said / "diffusion_pytorch_model.safetensors" if said and said.is_dir() else said
+        if said and said.is_dir():
+            return tuple((f"vae/{path.name}", path) for path in ModelFolder(said.parent).files(said.name))
+        return (("vae", said),) if said else ()
 
     def tokenizer(self, name: str) -> Tokenizer:
         """The nearest tokenizer, filling up as this encoder's was trained with. Raises MissingError."""
@@ -148,14 +152,29 @@ def vae_file(path: Path) -> Network:
     return _built(path, "vae", lambda: _vae(inside, 0.18215, 64))
 
 
+def _vae_folder(path: Path) -> Network:
+    """An autoencoder as diffusers saves it. Raises MissingError for what is none."""
+    from nodes.sd.alone import AloneFolder  # which sees single files by what is here
+
+    folder = AloneFolder(path)
+    folder.refuse_code()
+    config = folder.config("vae")
+    if not config:
+        raise folder.wrong("config.json", "is not that of an AutoencoderKL")
+    return Network(config, dict(folder.weights("vae")))
+
+
 def controlnet_file(path: Path, heads: int = 8) -> Network:
-    """Look at a ControlNet that is a file of its own, in CompVis' names (`control_model.input_blocks.0.0.weight` ...).
+    """Look at a ControlNet that is a file of its own, in CompVis' names (`control_model.input_blocks.0.0.weight` ...)
+    or diffusers'.
 
     heads: in every attention: 8 for Stable Diffusion 1; 0 where they are 64 wide. Raises MissingError for what is none.
     """
     entries = read_entries(path)
     inside = within(entries, "control_model.") or dict(entries)
-    return _built(path, "controlnet", lambda: _controlnet(inside, heads))
+    if f"{HINT}conv_in.weight" in inside:
+        return _built(path, "controlnet", lambda: (_controlnet_config(conversion.published(inside), heads), inside))
+    return _built(path, "controlnet", lambda: (_controlnet_config(inside, heads), dict(conversion.unet(inside))))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -198,10 +217,11 @@ def _kind(path: Path, entries: Entries) -> Layout:
 def _built(path: Path, component: str, build: Callable[[], Built]) -> Network:
     """Put a network together, or say in words what it lacks."""
     try:
-        return Network(path, *build())
+        config, entries = build()
     except (KeyError, IndexError, ValueError) as error:
         lacks = f'lacks the weight "{error.args[0]}"' if isinstance(error, KeyError) else f"is not whole: {error}"
         raise MissingError(f'the "{component}" in "{path.name}" {lacks}', hint="Fetch the file again.") from error
+    return Network(config, {name: Weight(path, entry) for name, entry in entries.items()})
 
 
 def _vae(inside: Entries, scale: float, side: int) -> Built:
@@ -213,12 +233,12 @@ def _text(weights: Entries, encoder: Encoder) -> Built:
     return text_config(weights, encoder), weights
 
 
-def _controlnet(inside: Entries, heads: int) -> Built:
+def _controlnet_config(inside: Entries, heads: int) -> Mapping[str, Any]:
     config = unet_config(inside, Layout("controlnet", "", (), 4, 64, heads=heads))
     hints = [inside[f"input_hint_block.{at}.weight"].shape[0] for at in (0, 4, 8, 12)]
     for key in ("up_block_types", "sample_size"):
         config.pop(key, None)
-    return {**config, "conditioning_embedding_out_channels": hints}, dict(conversion.unet(inside))
+    return {**config, "conditioning_embedding_out_channels": hints}
 
 
 # What it predicts

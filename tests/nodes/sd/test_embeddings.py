@@ -12,12 +12,14 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
+import darkroom
 from graph.errors import MissingError, StepError
 from graph.values import TextEncoder, encode
+from graph.workflow import parse
 from nodes.load_model import LoadModel
 from nodes.sd.embedding_files import EmbeddingFile
 from nodes.sd.files import ModelFile
-from nodes.sd.residency import weights
+from nodes.sd.residency import Weights, weights
 from nodes.sd.tensors import thaw
 from nodes.text_encode import TextEncode
 from nodes.textual_inversion import TextualInversion
@@ -217,3 +219,28 @@ def test_another_file_is_refused_with_what_it_holds(tensors: dict[str, torch.Ten
 
 def test_a_handle_without_embeddings_has_the_bytes_of_before(handle: TextEncoder) -> None:
     assert b"embeddings" not in encode(handle).data
+
+
+IN_TURNS = """\
+darkroom: 1
+nodes:
+  model:  {use: load_model, path: MODEL}
+  taught: {use: textual_inversion, text_encoder: $model.text_encoder, path: TAUGHT, token: cat-toy}
+  cat: {use: text_encode, text_encoder: $FIRST, text: a cat}
+  dog: {use: text_encode, text_encoder: $SECOND, text: a dog, after: [$cat]}
+outputs: {dog: $dog}
+"""
+
+
+@pytest.mark.parametrize(("first", "second"), [("taught", "model.text_encoder"), ("model.text_encoder", "taught")])
+def test_weights_are_read_once_for_encoders_that_differ_in_their_embeddings(
+    first: str, second: str, whole: Any, fresh: Weights, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "x", "diffusers", vectors(WIDTH))
+    text = IN_TURNS.replace("MODEL", str(whole.folder)).replace("TAUGHT", str(path))
+    text = text.replace("FIRST", first).replace("SECOND", second)
+    result = darkroom.run(parse(text.encode(), "a.yaml", tmp_path), cache=tmp_path / "cache", device="cpu")
+
+    assert "run" == result.actions["cat"] == result.actions["dog"]
+    assert 1 == fresh.loads
+    assert [] == list(fresh._held)

@@ -25,7 +25,7 @@ from nodes.sd.lora_files import LoraFile
 from nodes.sd.residency import Weights, weights
 from nodes.text_encode import TextEncode
 from nodes.vae_decode import VaeDecode
-from tests.nodes.sd import loras, test_sdxl
+from tests.nodes.sd import loras, single_files, test_sdxl
 from tests.nodes.sd.parity import compare
 from tests.nodes.sd.test_parity import PROMPT, expected, pipeline
 from tests.nodes.sd.test_sdxl import saved
@@ -284,13 +284,48 @@ def test_another_kind_of_file_is_refused_by_name(tensors: Any, said: str, tmp_pa
         LoraFile.find("a", tmp_path)
 
 
-@pytest.mark.parametrize(("width", "family"), [(768, "sd1"), (1024, "sd2"), (2048, "sdxl"), (32, None)])
+@pytest.mark.parametrize(
+    ("width", "family"), [(768, "sd1"), (1024, "sd2"), (1280, "sdxl-refiner"), (2048, "sdxl"), (32, None)]
+)
 def test_the_family_is_told_by_the_width_of_the_prompts(width: int, family: str | None, tmp_path: Path) -> None:
     stem = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
     tensors = {f"{stem}.lora_down.weight": torch.zeros(1, width), f"{stem}.lora_up.weight": torch.zeros(320, 1)}
     save_file(tensors, tmp_path / "a.safetensors")
 
     assert ({"network": family} if family else {}) == LoraFile.find("a.safetensors", tmp_path).traits()
+
+
+@pytest.mark.parametrize(
+    ("modules", "family"),
+    [
+        (("lora_te1_a", "lora_te2_a"), "sdxl"),
+        (("lora_te2_a",), None),
+        (("lora_unet_mid_block_attentions_0_transformer_blocks_9_attn1_to_q",), "sdxl"),
+        (("lora_unet_mid_block_attentions_0_transformer_blocks_3_attn1_to_q",), None),
+    ],
+)
+def test_the_family_is_told_by_what_only_xl_has(modules: tuple[str, ...], family: str | None, tmp_path: Path) -> None:
+    ends = {"lora_down.weight": torch.zeros(1, 640), "lora_up.weight": torch.zeros(640, 1)}
+    tensors = {f"{module}.{end}": tensor.clone() for module in modules for end, tensor in ends.items()}
+    save_file(tensors, tmp_path / "a.safetensors")
+
+    assert ({"network": family} if family else {}) == LoraFile.find("a.safetensors", tmp_path).traits()
+
+
+def test_a_lora_of_the_base_is_refused_by_the_refiner_before_anything_is_loaded(fresh: Any, tmp_path: Path) -> None:
+    single_files.refiner(tmp_path / "refiner")
+    stem = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {f"{stem}.lora_down.weight": torch.zeros(1, 2048), f"{stem}.lora_up.weight": torch.zeros(640, 1)}
+    save_file(tensors, tmp_path / "style.safetensors")
+    text = WORKFLOW.replace("MODEL", "refiner").replace("path: style,", "path: style.safetensors,")
+
+    with pytest.raises(WorkflowError) as caught:
+        darkroom.check(parse(text.encode(), "a.yaml", tmp_path))
+    assert [
+        'styled.path: the network of the LoRA is for sdxl ("style.safetensors" in styled), '
+        'but that of $model is for sdxl-refiner ("refiner" in model)'
+    ] == [mistake.message for mistake in caught.value.mistakes]
+    assert 0 == fresh.loads
 
 
 WORKFLOW = """\

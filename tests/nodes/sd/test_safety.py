@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from transformers import CLIPConfig, CLIPImageProcessor
 import darkroom
 from graph.errors import MissingError, StepError
 from graph.metadata import read_metadata
-from graph.values import Picture
+from graph.values import ModelHandle, Picture
+from graph.workflow import parse
 from nodes.safety_check import SafetyCheck
+from nodes.sd.residency import Weights
 from nodes.sd.safety import SafetyFile
 from nodes.sd.safety_net import load_safety, prepared
 
@@ -146,6 +149,37 @@ def test_a_folder_that_is_no_checker_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(MissingError, match="is no safety checker"):
         SafetyFile.find(str(tmp_path), tmp_path)
+
+
+def test_its_weights_stay_until_others_are_read(checker: tuple[Any, Path], ctx: Any, picture: Picture) -> None:
+    weights = Weights()
+    first, other = (ModelHandle(digest, "safety_checker", "clip") for digest in "ab")
+    ctx.locate = lambda digest: checker[1]
+    for handle in (first, first, other):
+        with weights.use(handle, ctx):
+            pass
+
+    assert 2 == weights.loads
+    assert ["b"] == [digest for digest, *_ in weights._held]
+
+
+def test_a_run_leaves_none_of_its_weights_behind(
+    checker: tuple[Any, Path], picture: Picture, fresh: Weights, tmp_path: Path
+) -> None:
+    picture.save(tmp_path / "photo.png")
+    text = f"""
+        darkroom: 1
+        nodes:
+          photo: {{use: load_image, path: photo.png}}
+          other: {{use: resize, image: $photo, width: 64, height: 64}}
+          one: {{use: safety_check, image: $photo, path: {json.dumps(str(checker[1]))}}}
+          two: {{use: safety_check, image: $other, path: {json.dumps(str(checker[1]))}}}
+        outputs: {{one: $one, two: $two}}
+    """
+    darkroom.run(parse(textwrap.dedent(text).encode(), "a.yaml", tmp_path), cache=tmp_path / "cache", out=None)
+
+    assert 1 == fresh.loads
+    assert [] == list(fresh._held)
 
 
 def test_what_was_found_is_in_the_picture_s_file(checker: tuple[Any, Path], tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import darkroom
 from graph.errors import MissingError, WorkflowError
+from graph.metadata import text_chunks
 from graph.node import Context
+from graph.rerun import workflow_of
 from graph.values import Latents
 from graph.workflow import parse
 from nodes.load_model import LoadModel, Parts
@@ -182,3 +186,37 @@ def test_the_sidecar_of_another_model_is_refused(spoiled: Path, ctx: Context) ->
 
     with pytest.raises(MissingError, match=r'is of the family "sd1", but ".*model.yaml" says "sd2"'):
         opened_parts(spoiled, ctx)
+
+
+@pytest.mark.parametrize("later", ["darkroom: 1\ndefaults: {sampler: {steps: 2, eta: 0.5}}\n", ""])
+def test_a_picture_is_made_again_with_what_the_sidecar_proposed_then(later: str, spoiled: Path, tmp_path: Path) -> None:
+    beside = spoiled / "model.yaml"
+    beside.write_text("darkroom: 1\ndefaults: {sampler: {steps: 3, method: ddim}, noise: {width: 64, height: 64}}\n")
+    workflow = parse(WORKFLOW.replace("MODEL", str(spoiled)).encode(), "w.yaml", tmp_path)
+    darkroom.run(workflow, cache=tmp_path / "cache", out=tmp_path / "out", device="cpu")
+    (picture,) = (tmp_path / "out").glob("*.png")
+
+    beside.write_text(later) if later else beside.unlink()
+    again, origin = workflow_of(picture)
+    steps = darkroom.check(again).steps
+
+    assert {"painted": {"steps": 3, "method": "ddim"}, "start": {"width": 64, "height": 64}} == origin.proposed
+    assert {"steps": 3, "method": "ddim", "cfg": 3.0} == steps["painted"].fixed
+    assert {"width": 64, "height": 64} == steps["start"].fixed
+
+
+@pytest.mark.parametrize(
+    "told", ['["x"]', '{"painted": 1}', '{"painted": {"steps": [1], "method": {}}}', '{"no": {"a": 1}}']
+)
+def test_what_no_sidecar_proposes_is_not_taken_from_a_picture(told: str, tmp_path: Path) -> None:
+    chunk = {"format": 1, "workflow": WORKFLOW, "params": {}, "files": {}, "proposed": json.loads(told)}
+    chunk |= dict.fromkeys(("name", "file", "folder", "output", "digest"), "x")
+    write_picture(tmp_path / "a.png", {"darkroom": json.dumps(chunk)})
+
+    inputs = workflow_of(tmp_path / "a.png")[0].nodes["painted"].inputs
+
+    assert ["model", "positive", "negative", "latents", "cfg"] == list(inputs)
+
+
+def write_picture(path: Path, texts: dict[str, str]) -> None:
+    Image.new("RGB", (8, 8)).save(path, pnginfo=text_chunks(texts))

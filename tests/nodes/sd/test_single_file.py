@@ -25,7 +25,7 @@ from graph.values import Picture
 from nodes.load_model import LoadModel
 from nodes.noise import Noise
 from nodes.sampler import Sampler
-from nodes.sd import families
+from nodes.sd import families, residency
 from nodes.sd.alone_files import VaeFile
 from nodes.sd.checkpoints import load
 from nodes.sd.files import ModelFile
@@ -250,6 +250,70 @@ def test_the_vae_of_a_checkpoint_is_another_where_the_sidecar_names_another(sd1:
     assert (*before, ("vae", tmp_path / "other.safetensors")) == VaeFile.find("model.safetensors", tmp_path).members()
 
 
+def half(made: Any, folder: Path) -> None:
+    made.half().save_pretrained(folder, variant="fp16")
+
+
+def pickled(made: Any, folder: Path) -> None:
+    made.save_pretrained(folder, safe_serialization=False)
+
+
+def sharded(made: Any, folder: Path) -> None:
+    made.save_pretrained(folder, max_shard_size="20KB")
+
+
+@pytest.mark.parametrize("save", [half, pickled, sharded])
+def test_the_vae_beside_a_checkpoint_may_be_any_folder_of_one(save: Any, sd1: Path, tmp_path: Path, ctx: Any) -> None:
+    made = single_files.autoencoder(0.5, 64)
+    save(made, tmp_path / "soft")
+    (tmp_path / "model.model.yaml").write_text("darkroom: 1\nvae: soft\n")
+    parts = LoadModel(path=ModelFile.find("model.safetensors", tmp_path)).run(ctx)
+
+    with residency.Weights().use(parts.vae, ctx) as vae:
+        assert 0.5 == vae.config.scaling_factor
+        for name, weight in made.state_dict().items():
+            assert torch.equal(weight.float(), vae.state_dict()[name])
+    assert {path.name for path in (tmp_path / "soft").iterdir()} == {
+        path.name for name, path in ModelFile.find("model.safetensors", tmp_path).members() if name.startswith("vae/")
+    }
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt", ".safetensors"])
+def test_the_vae_beside_a_checkpoint_may_be_one_file(suffix: str, sd1: Path, tmp_path: Path, ctx: Any) -> None:
+    made = single_files.autoencoder(0.5, 64)
+    names = {name: weight.contiguous() for name, weight in single_files.vae_weights(made).items()}
+    file = tmp_path / f"soft{suffix}"
+    save_file(names, file) if suffix == ".safetensors" else torch.save({"state_dict": names}, file)
+    (tmp_path / "model.model.yaml").write_text(f"darkroom: 1\nvae: {file.name}\n")
+    parts = LoadModel(path=ModelFile.find("model.safetensors", tmp_path)).run(ctx)
+
+    with residency.Weights().use(parts.vae, ctx) as vae:
+        assert 0.18215 == vae.config.scaling_factor
+        assert torch.equal(made.encoder.conv_in.weight, vae.encoder.conv_in.weight)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda folder: (folder / "config.json").write_text('{"_class_name": "UNet2DConditionModel"}'),
+            "AutoencoderKL",
+        ),
+        (lambda folder: (folder / "diffusion_pytorch_model.safetensors").unlink(), 'no weights of "soft"'),
+        (lambda folder: (folder / "run.py").write_text("raise SystemExit"), '"run.py" of model "soft" is code'),
+    ],
+)
+def test_a_folder_beside_a_checkpoint_that_is_no_vae_is_refused(
+    spoil: Any, said: str, sd1: Path, tmp_path: Path
+) -> None:
+    single_files.autoencoder(0.5, 64).save_pretrained(tmp_path / "soft")
+    spoil(tmp_path / "soft")
+    (tmp_path / "model.model.yaml").write_text("darkroom: 1\nvae: soft\n")
+
+    with pytest.raises(MissingError, match=said):
+        ModelFile.find("model.safetensors", tmp_path)
+
+
 def test_stable_diffusion_1_predicts_the_noise(sd1: Path) -> None:
     assert "epsilon" == predicts(sd1)
 
@@ -434,7 +498,7 @@ def test_a_controlnet_of_its_own_is_read(tmp_path: Path) -> None:
     copy = ControlNetModel.from_config(dict(mine.config))
 
     assert {name: tuple(weight.shape) for name, weight in net.state_dict().items()} == {
-        name: entry.shape for name, entry in mine.entries.items()
+        name: weight.entry.shape for name, weight in mine.weights.items()
     }
     assert net.state_dict().keys() == copy.state_dict().keys()
 
