@@ -18,7 +18,7 @@ FLOORS = (
     ("cache",),
     ("history",),
     ("upkeep", "ready", "provenance"),
-    ("explain", "rerun", "findings", "contrast", "locks"),
+    ("explain", "rerun", "findings", "lineage", "locks"),
     ("plan",),
     ("context", "deliver", "failures", "made", "asking"),
     ("loaded",),

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from graph.contrast import Contrast, contrasts, other_contrasts
 from graph.deliver import as_typed
 from graph.errors import MissingError, StepError, UsageError
 from graph.explain import words
 from graph.likeness import Figures, draw, measure, told
+from graph.lineage import Contrast, contrasts, other_contrasts
 from graph.metadata import read_metadata
 from graph.outputs import write_picture
 from graph.provenance import CHUNK, Origin, read_origin
