@@ -31,7 +31,7 @@ FLOORS = (
     ("cache", "remote"),
     ("history", "tiered"),
     ("upkeep", "ready", "provenance"),
-    ("explain", "rerun", "findings", "contrast", "locks", "trail"),
+    ("explain", "rerun", "findings", "lineage", "locks", "trail"),
     ("plan",),
     ("gathered",),
     ("pins", "parcel"),

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from graph.contrast import Contrast, contrasts, other_contrasts
 from graph.errors import MissingError, StepError, UsageError
 from graph.explain import words
 from graph.likeness import Figures, draw, measure, told
+from graph.lineage import Contrast, contrasts, other_contrasts
 from graph.metadata import read_metadata
 from graph.outputs import write_picture
 from graph.provenance import CHUNK, Origin, read_origin

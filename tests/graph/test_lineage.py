@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from graph.contrast import Contrast, contrasts, other_contrasts
+from graph.lineage import Contrast, contrasts, other_contrasts
 from graph.metadata import read_metadata
 from graph.provenance import Origin, read_origin
 from tests.graph.lab import Lab
