@@ -39,7 +39,7 @@ from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
-from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, reads_files, takes, value_of
+from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.resuming import Resuming, resuming
 from graph.sources import From
 from graph.steps import Step
@@ -184,7 +184,7 @@ class _Run:
 
     def _still_holds(self, step: Step, ready: Ready) -> bool:
         """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
-        return not self._bring(step) and not self.moved and not reads_files(ready)
+        return not self._bring(step) and not self.moved and not _reads_files(ready)
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -247,7 +247,7 @@ class _Run:
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
-        if reads_files(ready) and self._prepared(step) != ready:
+        if _reads_files(ready) and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         self._keep(step, ready, encoded(step, returned(step.node, result)), bookmark.whole(seconds))
         return seconds
@@ -374,3 +374,7 @@ class _Gone(StepError):
 
     def __init__(self, step: str) -> None:
         super().__init__(f"{step} failed")
+
+
+def _reads_files(ready: Ready) -> bool:
+    return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))

@@ -15,7 +15,7 @@ from typing import Any
 
 from graph.conditions import holds
 from graph.errors import StepError
-from graph.fields import Given, checked, file_parameters, fitted
+from graph.fields import Given, checked, fitted
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
 from graph.keys import Content, key_of, recipe
@@ -127,11 +127,6 @@ def _where(step: Step, node: Node, world: World) -> dict[str, str]:
     """What decides which file a node writes: its own name too, where a pattern asks for it."""
     named = any(isinstance(value, str) and re.search(r"\{(node|output)\b", value) for _, value in node)
     return {"folder": str(world.folder), "workflow": world.workflow} | ({"node": step.name} if named else {})
-
-
-def reads_files(ready: Ready) -> bool:
-    """Whether a parameter names a file."""
-    return any(getattr(ready.node, name) is not None for name in file_parameters(type(ready.node)))
 
 
 def chosen(source: From | Choice, outcomes: Outcomes) -> From | None:
