@@ -1,7 +1,7 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
-    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints"),
+    ("errors", "events", "tables", "pace", "streams", "signatures", "failpoints", "contrast"),
     ("values", "filerefs", "syntax", "report", "metadata"),
     ("outputs", "document", "node", "files", "credentials"),
     ("references", "fields", "registry", "sources", "keys"),
@@ -14,12 +14,12 @@ FLOORS = (
     ("wiring",),
     ("index",),
     ("store",),
-    ("memory", "placement"),
+    ("memory", "placement", "hindsight"),
     ("cache",),
     ("upkeep", "ready", "provenance"),
     ("explain", "rerun", "findings"),
     ("plan",),
-    ("context", "deliver", "failures", "made"),
+    ("context", "deliver", "failures", "made", "inquiry"),
     ("loaded",),
     ("execute",),
     ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words", "requests"),

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from graph import hindsight
 from graph.index import is_broken, is_busy
 from graph.memory import Memory
 from graph.store import INLINE, Note, Result, Store
@@ -74,6 +75,21 @@ class Cache(Protocol):
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         """Set the sha256 of a file that looks like this."""
+
+    def noted(self, space: str, name: str) -> bytes | None:
+        """What was noted under a name."""
+
+    def note(self, space: str, name: str, value: bytes) -> None:
+        """Keep a few bytes under a name, in place of what was noted there."""
+
+    def recent(self, most: int) -> list[Result]:
+        """The results that were remembered last, newest first."""
+
+    def node_of(self, key: str) -> tuple[str, str] | None:
+        """A workflow, and a node of it, that a key was last seen under."""
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        """The bytes of each of these blobs, of those that are there. Cheap: not read, and not kept from eviction."""
 
     def flush(self) -> None:
         """Return when everything remembered is in the index."""
@@ -170,32 +186,44 @@ class Disk:
             changed = {node: key for node, key in keys.items() if before.get(node) != key}
             self._latest[workflow] |= changed
             for node, key in changed.items():
-                self._note(f"latest:{workflow}", node, key.encode())
+                self.note(f"latest:{workflow}", node, key.encode())
 
     def saved(self, key: str) -> SavedFile | None:
-        found = self._noted("saved", key)
+        found = self.noted("saved", key)
         value = decode(found) if found else None
         return value if isinstance(value, SavedFile) else None
 
     def note_saved(self, key: str, file: SavedFile) -> None:
-        self._note("saved", key, encode(file).data)
+        self.note("saved", key, encode(file).data)
 
     def file_digest(self, stat_key: str) -> str | None:
-        found = self._noted("file", stat_key)
+        found = self.noted("file", stat_key)
         return found.decode() if found else None
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
-        self._note("file", stat_key, digest.encode())
+        self.note("file", stat_key, digest.encode())
 
-    def _noted(self, space: str, name: str) -> bytes | None:
+    def noted(self, space: str, name: str) -> bytes | None:
         found = self._fresh.notes.get((space, name))
         return found if found is not None else self._read(lambda: self._store.note(space, name))
 
-    def _note(self, space: str, name: str, value: bytes) -> None:
-        if self._noted(space, name) != value:
+    def note(self, space: str, name: str, value: bytes) -> None:
+        if self.noted(space, name) != value:
             with self._lock:
                 self._fresh.notes[space, name] = value
                 self._commit_soon()
+
+    def recent(self, most: int) -> list[Result]:
+        self.flush()
+        return self._read(lambda: hindsight.recent(self._store, most)) or []
+
+    def node_of(self, key: str) -> tuple[str, str] | None:
+        self.flush()
+        return self._read(lambda: hindsight.node_of(self._store, key))
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        wanted = list(digests)
+        return (self._read(lambda: hindsight.sizes(self._store, wanted)) or {}) | self._fresh.sizes(wanted)
 
     def flush(self) -> None:
         with self._lock:
@@ -278,10 +306,6 @@ class Disk:
 
 class _Batch(Memory):
     """What was remembered since the last commit."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.notes: dict[tuple[str, str], bytes] = {}
 
     @property
     def count(self) -> int:

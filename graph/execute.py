@@ -30,6 +30,7 @@ from graph.events import (
     Sink,
     Warned,
 )
+from graph.explain import NAMED, Reasons
 from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
@@ -38,7 +39,7 @@ from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
-from graph.plan import Plan, Planned, Value, find, why_run
+from graph.plan import Plan, Planned, Value, find
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
@@ -143,6 +144,8 @@ class _Run:
     files: dict[str, Path] = field(default_factory=dict)
     """By digest: where the files and models lie that the settled steps name."""
     keys: dict[str, str] = field(default_factory=dict)
+    ready: dict[str, Ready] = field(default_factory=dict)
+    """What steps are made from, of the settled ones and the one at hand."""
     failures: list[Failure] = field(default_factory=list)
 
     def settle(self, planned: Planned) -> None:
@@ -199,7 +202,8 @@ class _Run:
         elif self._bring(step):
             self._settle_unknown(step)
         else:
-            self._run(step, ready, why_run(step, ready, self.cache, self._latest, forced=forced))
+            self.ready[step.name] = ready
+            self._run(step, ready, self._reasons.why(step, ready, forced=forced))
 
     def _prepared(self, step: Step) -> Ready | Off:
         """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
@@ -211,8 +215,8 @@ class _Run:
         return ready
 
     @cached_property
-    def _latest(self) -> dict[str, str]:
-        return self.cache.latest(self.plan.graph.workflow.name)
+    def _reasons(self) -> Reasons:
+        return Reasons(self.plan.graph, self.cache, self.ready)
 
     def _hit(self, step: Step, ready: Ready, result: Result) -> None:
         self.outcomes[step.name] = Done(result.outputs)
@@ -225,6 +229,7 @@ class _Run:
         device, key = "", ""
         if ready:
             self._note_files(ready)
+            self.ready[step.name] = ready
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))
@@ -362,7 +367,9 @@ class _Run:
         for name in file_parameters(type(ready.node)):
             file = getattr(ready.node, name)
             if file is not None:
-                self.files[digest_of(file, self.world.files)] = file.path
+                digest = digest_of(file, self.world.files)
+                self.files[digest] = file.path
+                self.cache.note(NAMED, digest, file.written.encode("utf-8", "surrogatepass"))
 
 
 class _Gone(StepError):

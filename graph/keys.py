@@ -83,15 +83,19 @@ class Content:
         self.digest = digest
 
 
-def differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
-    """What differs between two recipes: (field, old value, new value), None where it was or is absent."""
+def differences(old: str, new: str) -> list[tuple[str, str, Any, Any]]:
+    """What differs between two recipes: (section, field, old value, new value), None where it was or is absent.
+
+    The section is "parameters", "inputs", "world" ..., or "" for what stands in none.
+    """
     before, after = _flat(json.loads(old)), _flat(json.loads(new))
     names = [*after, *(name for name in before if name not in after)]
-    return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
+    return [(*name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
 
 
-def _flat(parts: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {name: value for name, value in parts.items() if not isinstance(value, dict)}
-    for section in ("parameters", "inputs", "world"):
-        flat |= parts.get(section, {})
+def _flat(parts: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    flat = {("", name): value for name, value in parts.items() if not isinstance(value, dict)}
+    for section, fields in parts.items():
+        if isinstance(fields, dict):
+            flat |= {(section, name): value for name, value in fields.items()}
     return flat

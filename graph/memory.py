@@ -26,6 +26,8 @@ class Memory:
         self._latest: dict[str, dict[str, str]] = {}
         self._saved: dict[str, SavedFile] = {}
         self._files: dict[str, str] = {}
+        self.notes: dict[tuple[str, str], bytes] = {}
+        """By space and name."""
 
     def result(self, key: str) -> Result | None:
         return self._results.get(key)
@@ -73,6 +75,22 @@ class Memory:
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         self._files[stat_key] = digest
+
+    def noted(self, space: str, name: str) -> bytes | None:
+        return self.notes.get((space, name))
+
+    def note(self, space: str, name: str, value: bytes) -> None:
+        self.notes[space, name] = value
+
+    def recent(self, most: int) -> list[Result]:
+        return list(reversed(self._results.values()))[:most]
+
+    def node_of(self, key: str) -> tuple[str, str] | None:
+        seen = ((flow, node) for flow, keys in self._latest.items() for node, other in keys.items() if other == key)
+        return next(seen, None)
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        return {digest: len(self._blobs[digest]) for digest in digests if digest in self._blobs}
 
     def flush(self) -> None:
         """Do nothing."""

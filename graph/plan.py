@@ -25,7 +25,7 @@ from typing import Literal
 
 from graph.cache import Cache, Result
 from graph.errors import DarkroomError, MissingError, UsageError, suggest
-from graph.explain import reason
+from graph.explain import Reasons
 from graph.node import outputs
 from graph.outputs import still_there
 from graph.pace import builds
@@ -75,14 +75,14 @@ def plan(graph: Graph, cache: Cache, world: World, force: Collection[str] = ()) 
     Raises UsageError for a name in `force` that is not in the graph, MissingError for a file that went away.
     """
     _check_names(graph, force)
-    latest = cache.latest(graph.workflow.name)
-    cache.results(latest.values())  # one read for all of them: most steps are as they were
+    ready: dict[str, Ready] = {}
+    reasons = Reasons(graph, cache, ready)
     outcomes: dict[str, Outcome] = {}
     read = reader(cache, outcomes)
     planned = []
     runs: dict[str, str] = {}
     for step in graph.steps.values():
-        decided = _decide(step, outcomes, read, cache, world, latest, forced=step.name in force)
+        decided = _decide(step, outcomes, read, cache, world, ready, reasons, forced=step.name in force)
         if decided.action == "run" and step.cache and step.name not in force:
             twin = runs.setdefault(decided.key, step.name)
             if twin != step.name:
@@ -138,7 +138,8 @@ def _decide(
     read: Read,
     cache: Cache,
     world: World,
-    latest: Mapping[str, str],
+    known: dict[str, Ready],
+    reasons: Reasons,
     *,
     forced: bool,
 ) -> Planned:
@@ -152,21 +153,11 @@ def _decide(
         return Planned(step, "skipped", ready.why)
     if isinstance(ready, Wait):
         return Planned(step, "unknown", f"waits for {', '.join(ready.steps)}")
+    known[step.name] = ready
     result = find(step, ready, cache, forced=forced)
     if result:
         return Planned(step, "hit", f"computed {_ago(result.made)}", ready, result)
-    return Planned(step, "run", why_run(step, ready, cache, latest, forced=forced), ready)
-
-
-def why_run(step: Step, ready: Ready, cache: Cache, latest: Mapping[str, str], *, forced: bool = False) -> str:
-    """Why a step that is ready is not taken from the cache."""
-    if forced:
-        return "forced"
-    if not step.cache:
-        return "cache: false"
-    if writes_files(step.node) and cache.result(ready.key):
-        return "its file is gone, or was changed"
-    return reason(step, ready.recipe, cache, latest)
+    return Planned(step, "run", reasons.why(step, ready, forced=forced), ready)
 
 
 def _files_stand(result: Result, cache: Cache) -> bool:

@@ -91,7 +91,12 @@ def test_what_differs_is_told_by_field() -> None:
     old = recipe("k", 1, {"a": 1, "b": "x"}, {"p": "d"})
     new = recipe("k", 2, {"a": 1, "b": "y"}, {"q": "d"})
 
-    assert {("version", 1, 2), ("b", "x", "y"), ("p", "d", None), ("q", None, "d")} == set(differences(old, new))
+    assert {
+        ("", "version", 1, 2),
+        ("parameters", "b", "x", "y"),
+        ("inputs", "p", "d", None),
+        ("inputs", "q", None, "d"),
+    } == set(differences(old, new))
     assert [] == differences(old, old)
 
 

@@ -1,0 +1,36 @@
+"""What the store is asked about results of the past, beside what a key gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from graph.store import Result, Store
+
+_LATEST = "latest:"
+"""How the spaces of notes begin that hold the last keys of a workflow's nodes."""
+_AT_ONCE = 500
+
+
+def recent(store: Store, most: int) -> list[Result]:
+    """The undamaged among the results that were written last, newest first."""
+    keys = [str(row[0]) for row in store.rows("SELECT key FROM results ORDER BY rowid DESC LIMIT ?", most)]
+    found = store.results(keys)
+    return [found[key] for key in keys if key in found]
+
+
+def node_of(store: Store, key: str) -> tuple[str, str] | None:
+    """A workflow, and a node of it, whose last key this is. Looks at every such note: for a question of a person."""
+    question = "SELECT space, name FROM notes WHERE space >= ? AND space < ? AND value = ? ORDER BY made DESC LIMIT 1"
+    rows = store.rows(question, _LATEST.encode(), b"latest;", key.encode())
+    workflow, node = (part.decode("utf-8", "surrogatepass") for part in rows[0]) if rows else ("", "")
+    return (workflow.removeprefix(_LATEST), node) if rows else None
+
+
+def sizes(store: Store, digests: Iterable[str]) -> dict[str, int]:
+    """The bytes of each of these blobs that has a row."""
+    every, found = list(digests), {}
+    for start in range(0, len(every), _AT_ONCE):
+        some = every[start : start + _AT_ONCE]
+        marks = ",".join("?" * len(some))
+        found.update(store.rows(f"SELECT digest, size FROM blobs WHERE digest IN ({marks})", *some))
+    return {str(digest): int(size) for digest, size in found.items()}
