@@ -10,17 +10,20 @@ A node needs `Node`, `Field`, `Context` and the value types of its ports; see do
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from graph import gauge
 from graph.cache import Cache, Memory, open_cache
 from graph.context import Stop
 from graph.errors import DarkroomError, MissingError, OutOfMemory, StepError, Stopped, UsageError, WorkflowError
 from graph.events import Event, Silent, Sink, Warned
 from graph.execute import Results, execute
 from graph.filerefs import FileRef, PictureFile
+from graph.gauge import Spent
 from graph.node import Context, Field, Node
 from graph.placement import must_have, survey
 from graph.plan import Plan
@@ -86,6 +89,7 @@ class Session:
             self._world(planned.graph),
             stop=stop,
             release=_release,
+            watch=_watch,
             keep_values=keep_values,
             save=save,
         )
@@ -188,6 +192,20 @@ def _release(handle: ModelHandle) -> None:
     residency = sys.modules.get("nodes.sd.residency")
     if residency is not None:
         residency.weights.release(handle)
+
+
+def _watch(node: type[Node], device: str) -> Callable[[], Spent]:
+    """Watch a step with weights. The first one of a process imports what computes with them: that is told apart."""
+    if not node.__module__.startswith("nodes."):
+        return gauge.watch(node, device)
+    start, before = time.perf_counter(), gauge.in_use()
+    was_there = "nodes.sd.gauge" in sys.modules
+    from nodes.sd.gauge import watch
+
+    starting = 0.0 if was_there else time.perf_counter() - start
+    base = 0 if was_there else max(0, gauge.in_use()[1] - before[1])
+    spent = watch(node, device)
+    return lambda: replace(spent(), starting=starting, base=base)
 
 
 def _warner(sink: Sink) -> Callable[[str], None]:

@@ -132,6 +132,7 @@ def _counted(count: int, noun: str) -> str:
 def plan(request: argparse.Namespace) -> int:
     """Show what a run would do, and why; run nothing."""
     from graph.errors import UsageError
+    from graph.forecast import forecast
     from graph.requests import refuse_sweep
     from graph.views import defaults_table, plan_json, plan_table
 
@@ -141,11 +142,12 @@ def plan(request: argparse.Namespace) -> int:
     with _session(request) as session:
         graph = session.check(_load(request), request.only)
         planned = session.plan(graph, request.force)
+        cost = forecast(planned, session.cache, session.world)
     if request.json:
-        print(json.dumps(plan_json(planned), ensure_ascii=False))
+        print(json.dumps(plan_json(planned, cost), ensure_ascii=False))
         return 0
     _warn(graph)
-    show = defaults_table(graph, *_terminal()) if request.defaults else plan_table(planned, *_terminal())
+    show = defaults_table(graph, *_terminal()) if request.defaults else plan_table(planned, cost, *_terminal())
     print(show)
     return 0
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from graph.cache import Cache, Result
 from graph.context import Running, Stop
+from graph.costs import Meter
 from graph.deliver import Courier, Delivery
 from graph.errors import StepError, Stopped
 from graph.events import (
@@ -35,6 +36,7 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
+from graph.gauge import Watch, unwatched, watch
 from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
@@ -70,12 +72,13 @@ def execute(
     *,
     stop: Stop | None = None,
     release: Callable[[ModelHandle], None] = lambda handle: None,
+    watch: Watch = watch,
     keep_values: bool = False,
     save: bool = True,
 ) -> Results:
     """Run a plan and give what is wanted of it.
 
-    release: called with a model handle when no step takes it any more.
+    release: called with a model handle when no step takes it any more. watch: says what accelerated steps spend.
     keep_values: give the values of the outputs back. save: write wanted pictures to files.
     Raises Stopped after what is finished was kept; everything else that goes wrong is in the results.
     """
@@ -83,7 +86,7 @@ def execute(
     steps = tuple((planned.step.name, planned.step.kind) for planned in plan.steps)
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
-    run = _Run(plan, cache, sink, world, stop or Stop(), Loaded(release))
+    run = _Run(plan, cache, sink, world, stop or Stop(), Loaded(release), watch)
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
@@ -94,6 +97,7 @@ def execute(
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
     run.loaded.let_go_of_all()
+    run.meter.keep()
     cache.note_latest(plan.graph.workflow.name, run.keys)
     cache.flush()
     for name, failure in delivery.failures:
@@ -127,6 +131,7 @@ class _Run:
     world: World
     stop: Stop
     loaded: Loaded
+    watch: Watch
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
     held: dict[Value, Blob] = field(default_factory=dict)
@@ -215,6 +220,10 @@ class _Run:
         return ready
 
     @cached_property
+    def meter(self) -> Meter:
+        return Meter(self.plan.graph, self.cache, self.ready)
+
+    @cached_property
     def _reasons(self) -> Reasons:
         return Reasons(self.plan.graph, self.cache, self.ready)
 
@@ -246,14 +255,17 @@ class _Run:
         self._note_files(ready)
         context = Running(step, ready.placed, self.world, self.stop, self.sink, self.plan.graph, self.files, self.found)
         start = time.perf_counter()
+        spent = self.watch(step.node, ready.placed.device) if step.accelerated else unwatched
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
         if _reads_files(ready) and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
-        self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
+        told, blobs = spent(), encoded(step, returned(step.node, result))
+        self.meter.note(step, ready, seconds, told, self._sizes, blobs)
+        self._keep(step, ready, blobs, seconds, told.memory)
         return seconds
 
-    def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
+    def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
         again = step.name in self.plan.forced or step.name in self.actions
         digests = tuple(blob.digest for blob in blobs)
         self.held |= {(step.name, at): blob for at, blob in enumerate(blobs)}
@@ -264,7 +276,7 @@ class _Run:
         if known and known.outputs != digests and not holds_file(blobs):
             message = f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
             self.sink.emit(Warned(message, step.name))
-        self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
+        self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time(), memory), blobs)
 
     # Values
 
@@ -359,6 +371,11 @@ class _Run:
         for source in (*step.inputs.values(), *step.linked.values()):
             yield from takes(source, self.outcomes)
 
+    def _sizes(self, step: Step) -> dict[str, int]:
+        """The bytes of what arrives at a step, by port."""
+        taken = {name: takes(source, self.outcomes) for name, source in step.inputs.items()}
+        return {name: sum(len(self.read(origin) or b"") for origin in found) for name, found in taken.items()}
+
     def _drop(self, value: Value) -> None:
         self.held.pop(value, None)
         self.loaded.let_go(value, self.outcomes, self.over)
@@ -367,8 +384,7 @@ class _Run:
         for name in file_parameters(type(ready.node)):
             file = getattr(ready.node, name)
             if file is not None:
-                digest = digest_of(file, self.world.files)
-                self.files[digest] = file.path
+                self.files[digest := digest_of(file, self.world.files)] = file.path
                 self.cache.note(NAMED, digest, file.written.encode("utf-8", "surrogatepass"))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from graph import upkeep
 from graph.cache import default_folder
 from graph.errors import UsageError
+from graph.report import size_words
 from graph.tables import render
 
 _UNITS = {"": 1} | {f"{letter}{end}": base**power for power, letter in enumerate("KMGT", 1)
@@ -56,14 +57,6 @@ def parse_age(text: str) -> float:
     if not found or found[2] not in _SPANS:
         raise UsageError(f'--older-than takes an age, not "{text}"', hint="For example 30d, 12h, 2w or 45min.")
     return float(found[1]) * _SPANS[found[2]]
-
-
-def size_words(count: int) -> str:
-    """Tell a number of bytes: "1.2 GB", "312 B"."""
-    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
-        if count >= 1000**power * 0.9995:
-            return f"{count / 1000**power:.1f} {unit}"
-    return f"{count} B"
 
 
 def age_words(seconds: float) -> str:

@@ -15,10 +15,11 @@ import hashlib
 import inspect
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,7 +27,7 @@ from graph.filerefs import FileRef
 from graph.metadata import Seal
 from graph.values import Picture, SavedFile, Value
 
-__all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
+__all__ = ["Context", "Effort", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
 
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
 LOOSE = "darkroom_nodes_"
@@ -68,6 +69,15 @@ class Context(Protocol):
         """
 
 
+class Effort(NamedTuple):
+    """How much a node has to do, in any unit that is the same for all of its kind."""
+
+    extent: float
+    """How much is handled at a time: memory, and the size of what comes out, go with it."""
+    rounds: float = 1.0
+    """How often: time goes with both together."""
+
+
 class Node(BaseModel):
     """Base of all nodes. Subclasses say `kind` (the word after `use:`) and `version` in their class line.
 
@@ -95,6 +105,10 @@ class Node(BaseModel):
     ) -> None:
         super().__init_subclass__(**options)
         cls.kind, cls.version, cls.accelerated, cls.converts = kind, version, accelerated, converts
+
+    def effort(self, sizes: Mapping[str, int]) -> Effort:
+        """How much there is to do, for forecasts. sizes: about how many bytes arrive at each port."""
+        return Effort(float(sum(sizes.values()) or 1))
 
 
 @dataclass(frozen=True, slots=True)

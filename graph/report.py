@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 from graph.events import Action, NodeFinished, NodeStarted, RunFinished, SavedOutput
 from graph.tables import clean, cut, pad, render, seen_width
 
-__all__ = ["HEADER", "Row", "closing", "duration", "explained", "final_table", "frame", "label", "lines", "widths"]
+__all__ = [
+    "HEADER", "Row", "closing", "duration", "explained", "final_table", "frame", "label", "lines", "size_words", "widths",
+]  # fmt: skip
 
 HEADER = ("node", "kind", "state", "seconds", "device")
 WORDS: Mapping[Action, str] = {"failed": "failed", "run": "done", "hit": "cached", "skipped": "skipped"}
@@ -176,3 +178,11 @@ def duration(seconds: float) -> str:
         return f"{_number(seconds)} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def size_words(count: int) -> str:
+    """Tell a number of bytes: "1.2 GB", "312 B"."""
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if count >= 1000**power * 0.9995:
+            return f"{count / 1000**power:.1f} {unit}"
+    return f"{count} B"

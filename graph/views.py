@@ -11,9 +11,11 @@ from typing import Any
 from graph.contrast import words
 from graph.errors import Mistake
 from graph.explain import Change
+from graph.forecast import Forecast
 from graph.inquiry import Like, Seen, Told
 from graph.node import parameters
 from graph.plan import Plan, Planned
+from graph.report import duration, size_words
 from graph.steps import Graph, Step
 from graph.tables import clean, render
 
@@ -21,12 +23,17 @@ _MOST = 10
 """Lines of one list of causes."""
 _AT_ONCE = frozenset({"forced", "cache: false"})
 """Reasons to run that hold whatever changed."""
-PLAN_HEADER = ("node", "kind", "action", "device", "why")
+PLAN_HEADER = ("node", "kind", "action", "device", "seconds", "why")
 
 
-def plan_table(plan: Plan, width: int | None, colour: bool) -> str:
-    """Show a plan, one line a node, and how many of each action."""
-    rows = [(part.step.name, part.step.kind, part.action, _device(part), part.why) for part in plan.steps]
+def plan_table(plan: Plan, cost: Forecast, width: int | None, colour: bool) -> str:
+    """Show a plan, one line a node, how many of each action, and what it will cost. Empty columns are left out."""
+    rows = [
+        (part.step.name, part.step.kind, part.action, _device(part), _takes(part, cost), _why(part, cost))
+        for part in plan.steps
+    ]
+    kept = [at for at, column in enumerate(zip(*rows, strict=True)) if any(column)]
+    shown = [[row[at] for at in kept] for row in rows]
     counts = Counter(part.action for part in plan.steps)
     told = ", ".join(f"{count} {action}" for action, count in counts.items())
     reasons = dict.fromkeys(
@@ -34,12 +41,40 @@ def plan_table(plan: Plan, width: int | None, colour: bool) -> str:
         for part in plan.steps
         if part.ready and part.step.accelerated
     )
-    return "\n".join([render(rows, PLAN_HEADER, width, colour), "", told or "nothing to do", *reasons])
+    table = render(shown, [PLAN_HEADER[at] for at in kept], width, colour)
+    return "\n".join([table, "", told or "nothing to do", *_cost_lines(cost), *reasons])
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
+def _takes(part: Planned, cost: Forecast) -> str:
+    if part.step.name not in cost.steps:
+        return ""
+    estimate = cost.steps[part.step.name]
+    return duration(estimate.seconds).removesuffix(" s") if estimate else "?"
+
+
+def _why(part: Planned, cost: Forecast) -> str:
+    return f"{part.why}, but evicted: is made again" if part.step.name in cost.again else part.why
+
+
+def _cost_lines(cost: Forecast) -> Iterator[str]:
+    """What a plan will cost, and what of it is not known."""
+    measured = [name for name, estimate in cost.steps.items() if estimate]
+    if measured:
+        told = [f"{'about' if cost.is_sure else 'at most about'} {duration(cost.seconds)}"]
+        told += [f"{size_words(cost.memory)} of memory at the peak"] if cost.memory else []
+        yield ", ".join([*told, f"{size_words(cost.size)} more in the cache"])
+    if measured and cost.starting >= 0.05:
+        yield f"{duration(cost.starting)} of it to bring in what computes with weights"
+    if cost.unknown:
+        names = ", ".join(cost.unknown[:_MOST]) + (" ..." if len(cost.unknown) > _MOST else "")
+        yield f"{'without' if measured else 'how long is not known of'} {names}: nothing like it was measured"
+
+
+def plan_json(plan: Plan, cost: Forecast) -> dict[str, Any]:
     """A plan as `plan --json` prints it."""
-    return {"nodes": [_planned_json(part) for part in plan.steps]}
+    total = {"seconds": round(cost.seconds, 3), "memory": cost.memory, "bytes": cost.size}
+    total |= {"starting": round(cost.starting, 3), "is_sure": cost.is_sure, "unknown": list(cost.unknown)}
+    return {"nodes": [_planned_json(part, cost) for part in plan.steps], "forecast": total}
 
 
 def defaults_table(graph: Graph, width: int | None, colour: bool) -> str:
@@ -151,12 +186,16 @@ def mistakes_json(file: str, mistakes: Iterable[Mistake]) -> list[dict[str, Any]
     ]
 
 
-def _planned_json(part: Planned) -> dict[str, Any]:
+def _planned_json(part: Planned, cost: Forecast) -> dict[str, Any]:
     told: dict[str, Any] = {"node": part.step.name, "kind": part.step.kind, "action": part.action, "why": part.why}
     told |= {"device": _device(part), "key": part.key}
     if part.ready and part.step.accelerated:
         told |= {"precision": part.ready.placed.precision, "placed": part.ready.placed.why}
-    return told
+    if part.step.name in cost.steps:
+        estimate = cost.steps[part.step.name]
+        told |= {"seconds": round(estimate.seconds, 3) if estimate else None}
+        told |= {"memory": estimate.memory if estimate else None, "bytes": estimate.size if estimate else None}
+    return told | {"again": part.step.name in cost.again}
 
 
 def _device(part: Planned) -> str:

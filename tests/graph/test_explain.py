@@ -81,8 +81,8 @@ def test_a_plan_names_three_changes_and_counts_the_rest(lab: Lab) -> None:
     changed = "nodes: {p: {use: paint, colour: blue, size: 4, fit: contain, ratio: 0.5}}"
 
     assert (
-        'colour was "red", is now "blue"; size was 8, is now 4; fit was "cover", is now "contain"; and 1 more'
-        == (reasons(lab, changed)["p"])
+        'colour was "red", is now "blue"; fit was "cover", is now "contain"; ratio was 1.0, is now 0.5; and 1 more'
+        == reasons(lab, changed)["p"]
     )
     assert 5 == len(why(lab, changed, "p").splitlines())
 

@@ -1,0 +1,135 @@
+"""What steps cost: measured as they run, the last few of each kind kept for the forecasts of later plans.
+
+A measurement says on what it was made (device, precision, weights, the words among the parameters) and how much there
+was to do: an extent, that memory and outputs go with, and how many rounds over it, that time goes with too. Reading
+weights, and importing what computes with them, are kept apart: they are paid once a process, whatever there is to do.
+
+Steps of a kind are alike and may be many and short: of one run, the first few of each kind are kept, and all that
+took long. One note a kind is written at the end of the run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from graph.cache import Cache
+from graph.gauge import Spent
+from graph.node import Node, parameters
+from graph.ready import Ready
+from graph.sources import origins
+from graph.steps import Graph, Step, model_ports
+from graph.values import Blob
+
+KEPT = 32
+"""Measurements that are kept of a kind."""
+START = ""
+"""The kind under which the beginning of a process is kept: importing what computes with weights."""
+_SPACE = "cost"
+_LONG = 0.02
+"""Seconds from which on a step is measured however many of its kind were."""
+_WORD = 24
+"""Letters up to which a text counts as a word that chooses something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one step cost."""
+
+    device: str
+    precision: str
+    weights: str
+    """sha256 of the file that its weights come from; "" without any."""
+    words: Mapping[str, str]
+    """Parameters that choose how something is done."""
+    extent: float
+    rounds: float
+    seconds: float
+    """Of the work alone."""
+    loading: float
+    """Seconds it took to read weights; 0 where they were in memory."""
+    memory: int
+    """Bytes beyond what was in use before, at the peak; 0 where that could not be measured."""
+    stays: int
+    """Bytes of these that are still in use after the step: weights."""
+    sizes: Sequence[int]
+    """Bytes of each output."""
+
+
+class Meter:
+    """What the steps of one run cost, until its end.
+
+    ready: what steps are made from, of those that the step at hand needs.
+    """
+
+    def __init__(self, graph: Graph, cache: Cache, ready: Mapping[str, Ready]) -> None:
+        self._graph = graph
+        self._cache = cache
+        self._ready = ready
+        self._found: dict[str, deque[Cost]] = {}
+
+    def note(
+        self,
+        step: Step,
+        ready: Ready,
+        seconds: float,
+        spent: Spent,
+        arrived: Callable[[Step], Mapping[str, int]],
+        blobs: Sequence[Blob],
+    ) -> None:
+        """Take in what a step cost. arrived: the bytes of what it took, by port; asked only if they are needed."""
+        found = self._found.setdefault(step.kind, deque(maxlen=KEPT))
+        if len(found) == KEPT and seconds < _LONG:
+            return
+        effort = ready.node.effort(arrived(step))
+        weights = weights_of(step, self._graph, self._ready) if step.accelerated else ""
+        work = max(0.0, seconds - spent.starting - spent.loading)
+        sizes = [len(blob.data) for blob in blobs]
+        placed = ready.placed
+        found.append(
+            Cost(placed.device, placed.precision, weights, choices(ready.node), *effort, work, spent.loading,
+                 spent.memory, spent.stays, sizes)
+        )  # fmt: skip
+        if spent.starting:
+            start = Cost("", "", "", {}, 1, 1, spent.starting, 0, spent.base, spent.base, ())
+            self._found.setdefault(START, deque(maxlen=KEPT)).append(start)
+
+    def keep(self) -> None:
+        """Write down what was measured, after what is known from earlier runs."""
+        for kind, found in self._found.items():
+            last = [*known(kind, self._cache), *found][-KEPT:]
+            self._cache.note(_SPACE, kind, json.dumps([_row(cost) for cost in last], separators=(",", ":")).encode())
+
+
+def known(kind: str, cache: Cache) -> list[Cost]:
+    """What steps of a kind cost in the runs before, oldest first."""
+    try:
+        return [Cost(*row) for row in json.loads(cache.noted(_SPACE, kind) or b"[]")]
+    except (ValueError, TypeError):  # of another version of Darkroom
+        return []
+
+
+def choices(node: Node) -> dict[str, str]:
+    """The parameters of a node that choose how something is done, as words; no numbers, no prompts, no files."""
+    found = {}
+    for name, parameter in parameters(type(node)).items():
+        value = getattr(node, name)
+        if isinstance(value, bool) or (isinstance(value, str) and parameter.type is not str and len(value) <= _WORD):
+            found[name] = str(value)
+    return found
+
+
+def weights_of(step: Step, graph: Graph, ready: Mapping[str, Ready]) -> str:
+    """The sha256 of the file that a step's weights come from, through all that changes them; "" if it is not known."""
+    while ports := [name for name in model_ports(step.node) if name in step.inputs]:
+        step = graph.steps[next(origins(step.inputs[ports[0]])).step]
+    known = ready.get(step.name)
+    values = json.loads(known.recipe)["parameters"].values() if known else ()
+    return next((value["content"] for value in values if isinstance(value, dict) and "content" in value), "")
+
+
+def _row(cost: Cost) -> list[object]:
+    values = [getattr(cost, part.name) for part in fields(cost)]
+    return [round(value, 6) if isinstance(value, float) else value for value in values]
