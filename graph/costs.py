@@ -11,6 +11,7 @@ took long. One note a kind is written at the end of the run.
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -28,8 +29,12 @@ KEPT = 32
 START = ""
 """The kind under which the beginning of a process is kept: importing what computes with weights."""
 _SPACE = "cost"
+_FEW = 8
+"""Short steps of a kind that are measured in one run."""
 _LONG = 0.02
 """Seconds from which on a step is measured however many of its kind were."""
+_MANY = 100
+"""Modules; a step that imports more spent its time on that, and says nothing of its own work."""
 _WORD = 24
 """Letters up to which a text counts as a word that chooses something."""
 
@@ -69,6 +74,7 @@ class Meter:
         self._cache = cache
         self._ready = ready
         self._found: dict[str, deque[Cost]] = {}
+        self._modules = len(sys.modules)
 
     def note(
         self,
@@ -80,21 +86,27 @@ class Meter:
         blobs: Sequence[Blob],
     ) -> None:
         """Take in what a step cost. arrived: the bytes of what it took, by port; asked only if they are needed."""
-        found = self._found.setdefault(step.kind, deque(maxlen=KEPT))
-        if len(found) == KEPT and seconds < _LONG:
+        found = self._found.get(step.kind, ())
+        if len(found) >= _FEW and seconds < _LONG:
+            return
+        modules, self._modules = self._modules, len(sys.modules)
+        if self._modules - modules > _MANY and not spent.starting:
             return
         effort = ready.node.effort(arrived(step))
         weights = weights_of(step, self._graph, self._ready) if step.accelerated else ""
         work = max(0.0, seconds - spent.starting - spent.loading)
         sizes = [len(blob.data) for blob in blobs]
         placed = ready.placed
-        found.append(
-            Cost(placed.device, placed.precision, weights, choices(ready.node), *effort, work, spent.loading,
-                 spent.memory, spent.stays, sizes)
+        cost = Cost(
+            placed.device, placed.precision, weights, choices(ready.node), *effort,
+            work, spent.loading, spent.memory, spent.stays, sizes,
         )  # fmt: skip
+        self._add(step.kind, cost)
         if spent.starting:
-            start = Cost("", "", "", {}, 1, 1, spent.starting, 0, spent.base, spent.base, ())
-            self._found.setdefault(START, deque(maxlen=KEPT)).append(start)
+            self._add(START, Cost("", "", "", {}, 1, 1, spent.starting, 0, spent.base, spent.base, ()))
+
+    def _add(self, kind: str, cost: Cost) -> None:
+        self._found.setdefault(kind, deque(maxlen=KEPT)).append(cost)
 
     def keep(self) -> None:
         """Write down what was measured, after what is known from earlier runs."""

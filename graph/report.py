@@ -13,8 +13,18 @@ from graph.events import Action, NodeFinished, NodeStarted, RunFinished, SavedOu
 from graph.tables import clean, cut, pad, render, seen_width
 
 __all__ = [
-    "HEADER", "Row", "closing", "duration", "explained", "final_table", "frame", "label", "lines", "size_words", "widths",
-]  # fmt: skip
+    "HEADER",
+    "Row",
+    "closing",
+    "duration",
+    "explained",
+    "final_table",
+    "frame",
+    "label",
+    "lines",
+    "size_words",
+    "widths",
+]
 
 HEADER = ("node", "kind", "state", "seconds", "device")
 WORDS: Mapping[Action, str] = {"failed": "failed", "run": "done", "hit": "cached", "skipped": "skipped"}

@@ -60,14 +60,15 @@ def _cost_lines(cost: Forecast) -> Iterator[str]:
     """What a plan will cost, and what of it is not known."""
     measured = [name for name, estimate in cost.steps.items() if estimate]
     if measured:
-        told = [f"{'about' if cost.is_sure else 'at most about'} {duration(cost.seconds)}"]
-        told += [f"{size_words(cost.memory)} of memory at the peak"] if cost.memory else []
-        yield ", ".join([*told, f"{size_words(cost.size)} more in the cache"])
-    if measured and cost.starting >= 0.05:
-        yield f"{duration(cost.starting)} of it to bring in what computes with weights"
-    if cost.unknown:
+        start = f", {duration(cost.starting)} of it to start up" if cost.starting >= 0.05 else ""
+        yield f"{'about' if cost.is_sure else 'at most about'} {duration(cost.seconds)}{start}"
+        peak = f"{size_words(cost.memory)} of memory at the peak, " if cost.memory else ""
+        yield f"{peak}{size_words(cost.size)} more in the cache"
+    if cost.unknown and measured:
         names = ", ".join(cost.unknown[:_MOST]) + (" ..." if len(cost.unknown) > _MOST else "")
-        yield f"{'without' if measured else 'how long is not known of'} {names}: nothing like it was measured"
+        yield f"without {names}: nothing like it was measured"
+    elif cost.unknown:
+        yield "how long it takes is not known: nothing like it ran before"
 
 
 def plan_json(plan: Plan, cost: Forecast) -> dict[str, Any]:
