@@ -28,9 +28,10 @@ def node_of(store: Store, key: str) -> tuple[str, str] | None:
 
 def sizes(store: Store, digests: Iterable[str]) -> dict[str, int]:
     """The bytes of each of these blobs that has a row."""
-    every, found = list(digests), {}
+    found: dict[str, int] = {}
+    every = list(digests)
     for start in range(0, len(every), _AT_ONCE):
         some = every[start : start + _AT_ONCE]
         marks = ",".join("?" * len(some))
         found.update(store.rows(f"SELECT digest, size FROM blobs WHERE digest IN ({marks})", *some))
-    return {str(digest): int(size) for digest, size in found.items()}
+    return found

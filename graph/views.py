@@ -23,7 +23,7 @@ _MOST = 10
 """Lines of one list of causes."""
 _AT_ONCE = frozenset({"forced", "cache: false"})
 """Reasons to run that hold whatever changed."""
-PLAN_HEADER = ("node", "kind", "action", "device", "seconds", "why")
+PLAN_HEADER = ("node", "kind", "action", "device", "takes", "why")
 
 
 def plan_table(plan: Plan, cost: Forecast, width: int | None, colour: bool) -> str:
@@ -49,7 +49,7 @@ def _takes(part: Planned, cost: Forecast) -> str:
     if part.step.name not in cost.steps:
         return ""
     estimate = cost.steps[part.step.name]
-    return duration(estimate.seconds).removesuffix(" s") if estimate else "?"
+    return duration(estimate.seconds) if estimate else "?"
 
 
 def _why(part: Planned, cost: Forecast) -> str:
@@ -73,7 +73,7 @@ def _cost_lines(cost: Forecast) -> Iterator[str]:
 
 def plan_json(plan: Plan, cost: Forecast) -> dict[str, Any]:
     """A plan as `plan --json` prints it."""
-    total = {"seconds": round(cost.seconds, 3), "memory": cost.memory, "bytes": cost.size}
+    total: dict[str, Any] = {"seconds": round(cost.seconds, 3), "memory": cost.memory, "bytes": cost.size}
     total |= {"starting": round(cost.starting, 3), "is_sure": cost.is_sure, "unknown": list(cost.unknown)}
     return {"nodes": [_planned_json(part, cost) for part in plan.steps], "forecast": total}
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, get_args
 from graph.errors import DarkroomError, MissingError
 from graph.fields import file_parameters, file_type
 from graph.filerefs import FileRef
-from graph.housekeeping import size_words
 from graph.node import Node
+from graph.report import size_words
 from graph.tables import render
 from nodes.sd.pickles import read_entries
 from nodes.sd.search import SUFFIXES, WORDS, Found, everything

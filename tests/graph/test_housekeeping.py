@@ -15,7 +15,8 @@ import pytest
 
 from graph.cache import Disk, Result
 from graph.errors import UsageError
-from graph.housekeeping import age_words, parse_age, parse_size, size_words, tell
+from graph.housekeeping import age_words, parse_age, parse_size, tell
+from graph.report import size_words
 from graph.values import encode
 
 
