@@ -24,7 +24,7 @@ from graph.events import Event, Silent, Sink, Warned
 from graph.execute import Results, execute
 from graph.filerefs import FileRef, PictureFile
 from graph.gauge import Spent
-from graph.node import Context, Field, Node
+from graph.node import Context, Effort, Field, Node
 from graph.placement import must_have, survey
 from graph.plan import Plan
 from graph.plan import plan as _plan
@@ -55,10 +55,10 @@ from graph.wiring import wire
 from graph.workflow import Workflow, load, set_values
 
 __all__ = [
-    "Conditioning", "Context", "Control", "ControlNet", "DarkroomError", "Denoiser", "DepthMap", "Event", "Field",
-    "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node", "OutOfMemory",
-    "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink", "SmallPicture", "StepError",
-    "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae", "Value", "Workflow",
+    "Conditioning", "Context", "Control", "ControlNet", "DarkroomError", "Denoiser", "DepthMap", "Effort", "Event",
+    "Field", "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node",
+    "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink", "SmallPicture",
+    "StepError", "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae", "Value", "Workflow",
     "WorkflowError", "check", "kinds", "load", "open_session", "plan", "run",
 ]  # fmt: skip
 

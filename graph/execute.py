@@ -149,8 +149,6 @@ class _Run:
     files: dict[str, Path] = field(default_factory=dict)
     """By digest: where the files and models lie that the settled steps name."""
     keys: dict[str, str] = field(default_factory=dict)
-    ready: dict[str, Ready] = field(default_factory=dict)
-    """What steps are made from, of the settled ones and the one at hand."""
     failures: list[Failure] = field(default_factory=list)
 
     def settle(self, planned: Planned) -> None:
@@ -199,6 +197,8 @@ class _Run:
             self.outcomes[step.name] = ready
             self._finish(step, "skipped", why=ready.why)
             return
+        if self._reasons.compares:
+            self.ready[step.name] = ready
         forced = step.name in self.plan.forced
         found = find(step, ready, self.cache, forced=forced)
         if found:
@@ -207,7 +207,6 @@ class _Run:
         elif self._bring(step):
             self._settle_unknown(step)
         else:
-            self.ready[step.name] = ready
             self._run(step, ready, self._reasons.why(step, ready, forced=forced))
 
     def _prepared(self, step: Step) -> Ready | Off:
@@ -218,6 +217,11 @@ class _Run:
                 self._remake(self.plan.graph.steps[name])
             ready = prepare(step, self.outcomes, self.read, self.world)
         return ready
+
+    @cached_property
+    def ready(self) -> dict[str, Ready]:
+        """What steps are made from: as planned, then as found out."""
+        return {part.step.name: part.ready for part in self.plan.steps if part.ready}
 
     @cached_property
     def meter(self) -> Meter:
@@ -238,7 +242,6 @@ class _Run:
         device, key = "", ""
         if ready:
             self._note_files(ready)
-            self.ready[step.name] = ready
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeFinished(step.name, step.kind, action, seconds, device, key, why))

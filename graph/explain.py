@@ -89,6 +89,8 @@ class Reasons:
         self._ready = ready
         self._past = past
         self._latest = cache.latest(graph.workflow.name)
+        self.compares = bool(self._latest)
+        """Whether the workflow ever ran under this name."""
         self._roots: dict[tuple[str, str], tuple[Cause, ...]] = {}
         cache.results(self._latest.values())  # one read for all of them: most steps are as they were
 

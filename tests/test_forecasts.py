@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,21 +22,20 @@ class Shell:
         self._capsys = capsys
         self._place = ("--cache", str(folder / "cache"), "--out", str(folder / "out"), "--json")
 
-    def __call__(self, command: str, **params: object) -> list[dict[str, object]]:
+    def __call__(self, command: str, **params: object) -> list[dict[str, Any]]:
         settings = [word for name, value in params.items() for word in ("--set", f"{name}={value}")]
         runner.main([command, WORKFLOW, *settings, "--set", "size=64", *self._place])
         return [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
 
-    def run(self, **params: object) -> dict[object, float]:
+    def run(self, **params: object) -> dict[str, float]:
         """Seconds of each node that ran."""
         ended = [event for event in self("run", **params) if event.get("action") == "run"]
-        return {event["node"]: float(str(event["seconds"])) for event in ended}
+        return {event["node"]: event["seconds"] for event in ended}
 
-    def plan(self, **params: object) -> dict[str, dict[str, float]]:
+    def plan(self, **params: object) -> dict[str, dict[str, Any]]:
         """What is forecast of each node, and in all under ""."""
         (told,) = self("plan", **params)
-        nodes = {node["node"]: node for node in told["nodes"]}  # type: ignore[attr-defined]  # a list, as documented
-        return {**nodes, "": told["forecast"]}  # type: ignore[dict-item]  # an object
+        return {node["node"]: node for node in told["nodes"]} | {"": told["forecast"]}
 
 
 @pytest.fixture

@@ -368,7 +368,7 @@ def test_a_hit_is_told_what_is_another_than_in_the_last_run(lab: Lab) -> None:
     assert said("""
         word is cached: computed just now
           unlike the run of lab at TIME:
-          text was "you", is now "world"
+            text was "you", is now "world"
         """) == why(lab, CHAIN, "word")
 
 
