@@ -57,9 +57,9 @@ from graph.workflow import Workflow, load, set_values
 __all__ = [
     "Conditioning", "Context", "Control", "ControlNet", "DarkroomError", "Denoiser", "DepthMap", "Effort", "Event",
     "Field", "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node",
-    "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink", "SmallPicture",
-    "StepError", "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae", "Value", "Workflow",
-    "WorkflowError", "check", "kinds", "load", "open_session", "plan", "run",
+    "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink",
+    "SmallPicture", "StepError", "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae",
+    "Value", "Workflow", "WorkflowError", "check", "kinds", "load", "open_session", "plan", "run",
 ]  # fmt: skip
 
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from graph.cache import Cache
 from graph.gauge import Spent
 from graph.node import Node, parameters
-from graph.ready import Ready
+from graph.ready import Outcomes, Read, Ready, takes
 from graph.sources import origins
 from graph.steps import Graph, Step, model_ports
 from graph.values import Blob
@@ -66,33 +66,27 @@ class Cost:
 class Meter:
     """What the steps of one run cost, until its end.
 
-    ready: what steps are made from, of those that the step at hand needs.
+    ready: what steps are made from, of those that the step at hand needs; outcomes: how they ended.
     """
 
-    def __init__(self, graph: Graph, cache: Cache, ready: Mapping[str, Ready]) -> None:
+    def __init__(self, graph: Graph, cache: Cache, ready: Mapping[str, Ready], outcomes: Outcomes, read: Read) -> None:
         self._graph = graph
         self._cache = cache
         self._ready = ready
+        self._outcomes = outcomes
+        self._read = read
         self._found: dict[str, deque[Cost]] = {}
         self._modules = len(sys.modules)
 
-    def note(
-        self,
-        step: Step,
-        ready: Ready,
-        seconds: float,
-        spent: Spent,
-        arrived: Callable[[Step], Mapping[str, int]],
-        blobs: Sequence[Blob],
-    ) -> None:
-        """Take in what a step cost. arrived: the bytes of what it took, by port; asked only if they are needed."""
+    def note(self, step: Step, ready: Ready, seconds: float, spent: Spent, blobs: Sequence[Blob]) -> None:
+        """Take in what a step cost, as soon as it is done."""
         found = self._found.get(step.kind, ())
         if len(found) >= _FEW and seconds < _LONG:
             return
         modules, self._modules = self._modules, len(sys.modules)
         if self._modules - modules > _MANY and not spent.starting:
             return
-        effort = ready.node.effort(arrived(step))
+        effort = ready.node.effort(self._arrived(step))
         weights = weights_of(step, self._graph, self._ready) if step.accelerated else ""
         work = max(0.0, seconds - spent.starting - spent.loading)
         sizes = [len(blob.data) for blob in blobs]
@@ -104,6 +98,11 @@ class Meter:
         self._add(step.kind, cost)
         if spent.starting:
             self._add(START, Cost("", "", "", {}, 1, 1, spent.starting, 0, spent.base, spent.base, ()))
+
+    def _arrived(self, step: Step) -> dict[str, int]:
+        """The bytes of what a step took, by port."""
+        taken = {name: takes(source, self._outcomes) for name, source in step.inputs.items()}
+        return {name: sum(len(self._read(origin) or b"") for origin in found) for name, found in taken.items()}
 
     def _add(self, kind: str, cost: Cost) -> None:
         self._found.setdefault(kind, deque(maxlen=KEPT)).append(cost)

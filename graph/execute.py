@@ -225,7 +225,7 @@ class _Run:
 
     @cached_property
     def meter(self) -> Meter:
-        return Meter(self.plan.graph, self.cache, self.ready)
+        return Meter(self.plan.graph, self.cache, self.ready, self.outcomes, self.read)
 
     @cached_property
     def _reasons(self) -> Reasons:
@@ -264,7 +264,7 @@ class _Run:
         if _reads_files(ready) and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         told, blobs = spent(), encoded(step, returned(step.node, result))
-        self.meter.note(step, ready, seconds, told, self._sizes, blobs)
+        self.meter.note(step, ready, seconds, told, blobs)
         self._keep(step, ready, blobs, seconds, told.memory)
         return seconds
 
@@ -373,11 +373,6 @@ class _Run:
     def _taken(self, step: Step) -> Iterator[From]:
         for source in (*step.inputs.values(), *step.linked.values()):
             yield from takes(source, self.outcomes)
-
-    def _sizes(self, step: Step) -> dict[str, int]:
-        """The bytes of what arrives at a step, by port."""
-        taken = {name: takes(source, self.outcomes) for name, source in step.inputs.items()}
-        return {name: sum(len(self.read(origin) or b"") for origin in found) for name, found in taken.items()}
 
     def _drop(self, value: Value) -> None:
         self.held.pop(value, None)

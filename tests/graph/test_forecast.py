@@ -39,7 +39,7 @@ def told(
 def keep(cache: Cache, kind: str, costs: Sequence[Cost]) -> None:
     """Make these the only measurements of a kind."""
     cache.note("cost", kind, b"[]")
-    meter = Meter(None, cache, {})  # type: ignore[arg-type]  # asked for no weights
+    meter = Meter(None, cache, {}, {}, lambda origin: None)  # type: ignore[arg-type]  # asked for no weights
     for cost in costs:
         meter._add(kind, cost)
     meter.keep()
@@ -193,7 +193,7 @@ def test_of_each_kind_the_last_measurements_are_kept() -> None:
 
 
 def keep_more(cache: Cache, cost: Cost) -> None:
-    meter = Meter(None, cache, {})  # type: ignore[arg-type]  # asked for no weights
+    meter = Meter(None, cache, {}, {}, lambda origin: None)  # type: ignore[arg-type]  # asked for no weights
     meter._add("say", cost)
     meter.keep()
 
@@ -246,8 +246,8 @@ def test_starting_is_paid_once_and_no_work_of_a_step(lab: Lab) -> None:
     (step,) = graph.steps.values()
     ready = plan(graph, cache, lab.world(cache)).steps[0].ready
     assert ready
-    meter = Meter(graph, cache, {})
-    meter.note(step, ready, 10.0, Spent(loading=2.0, starting=5.0, base=77), lambda step: {}, ())
+    meter = Meter(graph, cache, {}, {}, lambda origin: None)
+    meter.note(step, ready, 10.0, Spent(loading=2.0, starting=5.0, base=77), ())
     meter.keep()
     (cost,), (start,) = known("say", cache), known(START, cache)
 
