@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 
 from graph.cache import Cache
 from graph.gauge import Spent
-from graph.node import Node, parameters
+from graph.node import Effort, Node, parameters
 from graph.ready import Outcomes, Read, Ready, takes
 from graph.sources import origins
 from graph.steps import Graph, Step, model_ports
@@ -29,6 +29,7 @@ KEPT = 32
 START = ""
 """The kind under which the beginning of a process is kept: importing what computes with weights."""
 _SPACE = "cost"
+_FORMAT = 1
 _FEW = 8
 """Short steps of a kind that are measured in one run."""
 _LONG = 0.02
@@ -86,7 +87,7 @@ class Meter:
         modules, self._modules = self._modules, len(sys.modules)
         if self._modules - modules > _MANY and not spent.starting:
             return
-        effort = ready.node.effort(self._arrived(step))
+        effort = effort_of(ready.node, self._arrived(step))
         weights = weights_of(step, self._graph, self._ready) if step.accelerated else ""
         work = max(0.0, seconds - spent.starting - spent.loading)
         sizes = [len(blob.data) for blob in blobs]
@@ -111,15 +112,23 @@ class Meter:
         """Write down what was measured, after what is known from earlier runs."""
         for kind, found in self._found.items():
             last = [*known(kind, self._cache), *found][-KEPT:]
-            self._cache.note(_SPACE, kind, json.dumps([_row(cost) for cost in last], separators=(",", ":")).encode())
+            rows = [_FORMAT, [_row(cost) for cost in last]]
+            self._cache.note(_SPACE, kind, json.dumps(rows, separators=(",", ":")).encode())
 
 
 def known(kind: str, cache: Cache) -> list[Cost]:
     """What steps of a kind cost in the runs before, oldest first."""
+    form, rows = json.loads(cache.noted(_SPACE, kind) or b"[0, []]")
+    return [Cost(*row) for row in rows] if form == _FORMAT else []
+
+
+def effort_of(node: Node, sizes: Mapping[str, int]) -> Effort:
+    """How much a node says it has to do; 1 where it fails to say it: that may cost a forecast, but no run."""
     try:
-        return [Cost(*row) for row in json.loads(cache.noted(_SPACE, kind) or b"[]")]
-    except (ValueError, TypeError):  # of another version of Darkroom
-        return []
+        extent, rounds = node.effort(sizes)
+        return Effort(float(extent), float(rounds))
+    except (LookupError, ArithmeticError, TypeError, ValueError, AttributeError):
+        return Effort(1.0)
 
 
 def choices(node: Node) -> dict[str, str]:

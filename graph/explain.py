@@ -308,6 +308,7 @@ _SAID: Mapping[Topic, Any] = {
     "version": lambda change: f"version of {change.kind} was {change.before}, is now {change.now}",
     "code": lambda change: "its code changed",
     "kind": lambda change: f"it was a {change.before}, is now a {change.now}",
+    "precision": lambda change: f"precision was {change.before or 'none'}, is now {change.now or 'none'}",
     "folder": lambda change: f"the output folder was {change.before}, is now {change.now}",
     "name": lambda change: f"its name was {change.before}, is now {change.now}",
     "unkept": lambda change: f"{change.field} takes {change.origin}, which is computed at every run",

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from graph.cache import Cache
-from graph.costs import START, Cost, choices, known, weights_of
+from graph.costs import START, Cost, choices, effort_of, known, weights_of
 from graph.node import Effort, outputs
-from graph.placement import pick
+from graph.placement import place
 from graph.plan import Plan, Planned
 from graph.ready import World
 from graph.sources import Choice, From, Gather, Source, origins
@@ -109,7 +109,7 @@ class _Forecaster:
             steps,
             starting,
             starting + sum(found.seconds for _, found in known),
-            max(base + _peak(found for _, found in known), 0) if known else 0,
+            _peak([(self._device(step), found) for step, found in known], base),
             sum(found.size for step, found in known if step.cache),
             self._again,
             all(part.action != "unknown" for part in self._plan.steps),
@@ -166,6 +166,11 @@ class _Forecaster:
         least = min(memory for _, memory in points) if len({amount for amount, _ in points}) == 1 else 0
         return round(max(least, _at(points, extent)))
 
+    def _device(self, step: Step) -> str:
+        if not step.accelerated:
+            return "cpu"
+        return place(self._world.devices, step.device or self._world.device, "auto").device
+
     def _near(self, part: Planned) -> list[Cost]:
         """The measurements of a kind that are most like a step, oldest first."""
         step = part.step
@@ -173,8 +178,7 @@ class _Forecaster:
             self._costs[step.kind] = known(step.kind, self._cache)
         found = self._costs[step.kind]
         if step.accelerated:
-            device = pick(self._world.devices, step.device or self._world.device)
-            found = [cost for cost in found if device and cost.device == device.name]
+            found = [cost for cost in found if cost.device == self._device(step)]
             weights = weights_of(step, self._plan.graph, self._ready)
             found = [cost for cost in found if not weights or cost.weights == weights]
         if part.ready:
@@ -184,7 +188,8 @@ class _Forecaster:
             return found
         words = choices(node)
         others = [sum(cost.words.get(name) != word for name, word in words.items()) for cost in found]
-        return [cost for cost, count in zip(found, others, strict=True) if count == min(others)]
+        fewest = min(others)
+        return [cost for cost, count in zip(found, others, strict=True) if count == fewest]
 
     def _effort(self, step: Step) -> Effort | None:
         """How much a step has to do, if that can be told before what it takes is there."""
@@ -192,7 +197,7 @@ class _Forecaster:
         node = ready.node if ready else step.instance
         sizes = {name: self._arriving(source) for name, source in step.inputs.items()}
         told = {name: size for name, size in sizes.items() if size is not None}
-        return node.effort(told) if node and len(told) == len(sizes) else None
+        return effort_of(node, told) if node and len(told) == len(sizes) else None
 
     def _arriving(self, source: Source) -> int | None:
         """The bytes that come to an input; None where they cannot be told."""
@@ -225,12 +230,16 @@ def _runs(part: Planned) -> bool:
     return part.action in ("run", "unknown")
 
 
-def _peak(estimates: Iterable[Estimate]) -> int:
-    """The most memory at one time: what the steps before left in use, and what a step needs."""
-    resident = peak = 0
-    for estimate in estimates:
-        peak = max(peak, resident + estimate.memory)
-        resident += estimate.stays
+def _peak(estimates: Iterable[tuple[str, Estimate]], base: int) -> int:
+    """The most memory at one time on one device: what the steps before left in use there, and what a step needs.
+
+    base: what is in use on the CPU before the first.
+    """
+    resident, peak = {"cpu": base}, base
+    for device, estimate in estimates:
+        before = resident.get(device, 0)
+        peak = max(peak, before + estimate.memory)
+        resident[device] = before + estimate.stays
     return peak
 
 

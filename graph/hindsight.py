@@ -21,9 +21,9 @@ def recent(store: Store, most: int) -> list[Result]:
 def node_of(store: Store, key: str) -> tuple[str, str] | None:
     """A workflow, and a node of it, whose last key this is. Looks at every such note: for a question of a person."""
     question = "SELECT space, name FROM notes WHERE space >= ? AND space < ? AND value = ? ORDER BY made DESC LIMIT 1"
-    rows = store.rows(question, _LATEST.encode(), b"latest;", key.encode())
-    workflow, node = (part.decode("utf-8", "surrogatepass") for part in rows[0]) if rows else ("", "")
-    return (workflow.removeprefix(_LATEST), node) if rows else None
+    for space, node in store.rows(question, _LATEST.encode(), b"latest;", key.encode()):
+        return _text(space).removeprefix(_LATEST), _text(node)
+    return None
 
 
 def sizes(store: Store, digests: Iterable[str]) -> dict[str, int]:
@@ -35,3 +35,7 @@ def sizes(store: Store, digests: Iterable[str]) -> dict[str, int]:
         marks = ",".join("?" * len(some))
         found.update(store.rows(f"SELECT digest, size FROM blobs WHERE digest IN ({marks})", *some))
     return found
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")

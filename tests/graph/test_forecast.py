@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -12,9 +13,11 @@ from graph.cache import Cache, Memory
 from graph.costs import KEPT, START, Cost, Meter, known
 from graph.forecast import Forecast, forecast
 from graph.gauge import Spent, in_use, watch
+from graph.node import Effort
 from graph.plan import plan
+from graph.registry import Registry
 from graph.views import plan_json, plan_table
-from tests.graph.lab import Heard, Lab, Say
+from tests.graph.lab import REGISTRY, Heard, Lab, Say
 
 TEXT = "params: {who: you}\nnodes: {a: {use: say, text: $who}, b: {use: trim, text: $a}}"
 PLAIN = Cost("cpu", "fp32", "", {}, 1.0, 1.0, 2.0, 0.0, 0, 0, (1000,))
@@ -38,7 +41,7 @@ def told(
 
 def keep(cache: Cache, kind: str, costs: Sequence[Cost]) -> None:
     """Make these the only measurements of a kind."""
-    cache.note("cost", kind, b"[]")
+    cache.note("cost", kind, b"[1, []]")
     meter = Meter(None, cache, {}, {}, lambda origin: None)  # type: ignore[arg-type]  # asked for no weights
     for cost in costs:
         meter._add(kind, cost)
@@ -207,12 +210,26 @@ def test_of_many_short_steps_a_few_are_measured(lab: Lab) -> None:
     cache.close()
 
 
-@pytest.mark.parametrize("note", [b"", b"{", b"[1]", b'[["cpu"]]', b'{"a":1}'])
-def test_measurements_of_another_version_are_none(note: bytes) -> None:
+def test_measurements_of_another_version_are_none() -> None:
     cache = Memory()
-    cache.note("cost", "say", note)
+    cache.note("cost", "say", b'[2, [["cpu"]]]')
 
     assert [] == known("say", cache)
+
+
+class Unsure(Say, kind="unsure", version=1):
+    """Give a text, and fail to say how much work that is."""
+
+    def effort(self, sizes: Mapping[str, int]) -> Effort:
+        return Effort(1 / len(sizes))
+
+
+def test_a_node_that_fails_to_say_its_effort_runs(lab: Lab) -> None:
+    kinds = Registry(MappingProxyType({**REGISTRY.kinds, "unsure": Unsure}))
+    there = replace(lab, registry=kinds)
+
+    assert {"a": "run"} == there.actions("nodes: {a: {use: unsure, text: x}}")
+    assert ("a",) == tuple(told_as_is(there, "nodes: {a: {use: unsure, text: y}}").steps)
 
 
 def test_a_failed_step_is_not_measured(lab: Lab) -> None:
