@@ -10,11 +10,12 @@ import torch
 from graph.gauge import Spent
 from nodes.sampler import Sampler
 from nodes.sd import gauge
+from nodes.sd.residency import weights
 
 
 def test_seconds_of_reading_weights_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     spent = gauge.watch(Sampler, "cpu")
-    monkeypatch.setattr(gauge.weights, "seconds", gauge.weights.seconds + 2.5)
+    monkeypatch.setattr(weights, "seconds", weights.seconds + 2.5)
 
     assert 2.5 == pytest.approx(spent().loading)
 
