@@ -11,20 +11,23 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from graph import gauge
 from graph.cache import Cache, Memory, open_cache
 from graph.context import Stop
 from graph.errors import DarkroomError, MissingError, OutOfMemory, StepError, Stopped, UsageError, WorkflowError
 from graph.events import Event, Silent, Sink, Warned
 from graph.execute import Results, execute
 from graph.filerefs import FileRef, PictureFile
+from graph.gauge import Spent
 from graph.locks import HOLDS, Hold, LockWord, Pinned, held, pin
-from graph.node import Context, Field, Node
+from graph.node import Context, Effort, Field, Node
 from graph.placement import must_have, survey
 from graph.plan import Plan
 from graph.plan import plan as _plan
@@ -55,11 +58,11 @@ from graph.wiring import wire
 from graph.workflow import Workflow, load, set_values
 
 __all__ = [
-    "Conditioning", "Context", "Control", "ControlNet", "DarkroomError", "Denoiser", "DepthMap", "Event", "Field",
-    "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node", "OutOfMemory",
-    "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink", "SmallPicture", "StepError",
-    "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae", "Value", "Workflow",
-    "WorkflowError", "check", "kinds", "load", "lock", "open_session", "plan", "run",
+    "Conditioning", "Context", "Control", "ControlNet", "DarkroomError", "Denoiser", "DepthMap", "Effort", "Event",
+    "Field", "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node",
+    "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink",
+    "SmallPicture", "StepError", "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae",
+    "Value", "Workflow", "WorkflowError", "check", "kinds", "load", "lock", "open_session", "plan", "run",
 ]  # fmt: skip
 
 
@@ -95,6 +98,7 @@ class Session:
                 self._world(planned.graph),
                 stop=stop,
                 release=_release,
+                watch=_watch,
                 keep_values=keep_values,
                 save=save,
             )
@@ -222,6 +226,20 @@ def _release(handle: ModelHandle) -> None:
     """Drop weights that no step needs any more; nothing to do where none were ever loaded."""
     if residency := sys.modules.get(_RESIDENCY):
         residency.weights.release(handle)
+
+
+def _watch(node: type[Node], device: str) -> Callable[[], Spent]:
+    """Watch a step with weights. The first one of a process imports what computes with them: that is told apart."""
+    if not node.__module__.startswith("nodes."):
+        return gauge.watch(node, device)
+    start, before = time.perf_counter(), gauge.in_use()
+    was_there = "nodes.sd.gauge" in sys.modules
+    from nodes.sd.gauge import watch
+
+    starting = 0.0 if was_there else time.perf_counter() - start
+    base = 0 if was_there else max(0, gauge.in_use()[1] - before[1])
+    spent = watch(node, device)
+    return lambda: replace(spent(), starting=starting, base=base)
 
 
 def _warner(sink: Sink) -> Callable[[str], None]:

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -142,6 +141,7 @@ def _counted(count: int, noun: str) -> str:
 def plan(request: argparse.Namespace) -> int:
     """Show what a run would do, and why; run nothing."""
     from graph.errors import UsageError
+    from graph.forecast import forecast
     from graph.requests import refuse_sweep
     from graph.views import defaults_table, plan_json, plan_table
 
@@ -151,11 +151,12 @@ def plan(request: argparse.Namespace) -> int:
     with _session(request) as session:
         graph = session.check(_load(request), request.only)
         planned = session.plan(graph, request.force)
+        cost = forecast(planned, session.cache, session.world)
     if request.json:
-        print(json.dumps(plan_json(planned), ensure_ascii=False))
+        print(json.dumps(plan_json(planned, cost), ensure_ascii=False))
         return 0
     _warn(graph)
-    show = defaults_table(graph, *_terminal()) if request.defaults else plan_table(planned, *_terminal())
+    show = defaults_table(graph, *_terminal()) if request.defaults else plan_table(planned, cost, *_terminal())
     print(show)
     return 0
 
@@ -163,26 +164,18 @@ def plan(request: argparse.Namespace) -> int:
 def why(request: argparse.Namespace) -> int:
     """Say what in a node's key changed since it ran last."""
     from graph.errors import UsageError, suggest
-    from graph.explain import changes
-    from graph.views import change_json, why_text
+    from graph.inquiry import inquire
+    from graph.views import why_json, why_text
 
     with _session(request) as session:
         graph = session.check(_load(request))
-        planned = {part.step.name: part for part in session.plan(graph).steps}
-        if request.node not in planned:
+        planned = session.plan(graph)
+        if request.node not in graph.steps:
             if request.node in graph.workflow.nodes:
                 raise UsageError(f'the node "{request.node}" is not run: no output needs it')
-            raise UsageError(f'there is no node "{request.node}"', hint=suggest(request.node, planned))
-        part = planned[request.node]
-        latest = session.cache.latest(graph.workflow.name)
-        found = changes(part.step, part.ready.recipe, session.cache, latest) if part.ready else None
-        last = session.cache.result(latest[request.node]) if request.node in latest else None
-    if request.json:
-        told = [change_json(change) for change in found or ()]
-        print(json.dumps({"node": request.node, "action": part.action, "why": part.why, "changes": told}))
-        return 0
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.made)) if last else "ever"
-    print(why_text(planned, request.node, found, f"the run of {since}"))
+            raise UsageError(f'there is no node "{request.node}"', hint=suggest(request.node, graph.steps))
+        told = inquire(planned, request.node, session.cache)
+    print(json.dumps(why_json(told)) if request.json else why_text(told))
     return 0
 
 

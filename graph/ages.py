@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from functools import lru_cache
 
 ALWAYS, NEVER = "always", "never"
@@ -26,3 +27,8 @@ def lasts(fresh: str) -> float:
     if fresh == NEVER:
         return math.inf
     return 0.0 if fresh == ALWAYS else seconds(fresh)
+
+
+def is_fresh(fresh: str, made: float) -> bool:
+    """Whether a result may be used that was made at a time (seconds since 1970), and is to be as fresh as this."""
+    return fresh == NEVER or 0 <= time.time() - made < lasts(fresh)

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from graph.contrast import words
 from graph.errors import MissingError, StepError, UsageError
-from graph.explain import words
 from graph.likeness import Figures, draw, measure, told
 from graph.lineage import Contrast, contrasts, other_contrasts
 from graph.metadata import read_metadata

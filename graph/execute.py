@@ -9,16 +9,16 @@ bytes (it is not deterministic), what was planned on the old ones is planned ane
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from graph.ages import NEVER
 from graph.asking import asked_of
 from graph.cache import Cache, Result
 from graph.context import Running, Stop
+from graph.costs import Meter
 from graph.deliver import Courier, Delivery
 from graph.errors import StepError, Stopped
 from graph.events import (
@@ -26,50 +26,32 @@ from graph.events import (
     NodeFinished,
     NodeStarted,
     OutputFailed,
-    RunFinished,
     RunStarted,
-    SavedOutput,
     Sink,
     Warned,
 )
+from graph.explain import NAMED, Reasons
 from graph.failures import Failure, told
 from graph.files import digest_of
 from graph.findings import Findings, findings
+from graph.gauge import Watch, unwatched, watch
 from graph.held import Held
 from graph.history import note
 from graph.loaded import Loaded
 from graph.made import QUICK, encoded, surprise
 from graph.node import outputs, own_copy, returned
 from graph.pace import over_many_objects
-from graph.plan import Plan, Planned, find, why_run
+from graph.plan import Plan, Planned, find
 from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
+from graph.results import Results, finished
 from graph.resuming import Resuming, resuming
 from graph.sources import From
 from graph.steps import Step
 from graph.turns import Turns
 from graph.values import Blob, ModelHandle
 
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What a run gave."""
-
-    ok: bool
-    actions: Mapping[str, Action]
-    """How each node ended."""
-    saved: tuple[SavedOutput, ...]
-    """What was saved, as events tell it."""
-    outputs: Mapping[str, Any]
-    """By the names of the outputs: the values themselves, where they were asked for."""
-    failures: tuple[Failure, ...] = ()
-    seconds: float = 0.0
-    finished: Mapping[str, NodeFinished] = field(default_factory=dict)
-    """What was told of each node last."""
-    digests: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Of the outputs of each node that has some."""
-    files: Mapping[str, Path] = field(default_factory=dict)
-    """By digest: the files and models that parameters named."""
+__all__ = ["Results", "execute"]
 
 
 @over_many_objects
@@ -81,12 +63,13 @@ def execute(
     *,
     stop: Stop | None = None,
     release: Callable[[ModelHandle], None] = lambda handle: None,
+    watch: Watch = watch,
     keep_values: bool = False,
     save: bool = True,
 ) -> Results:
     """Run a plan and give what is wanted of it.
 
-    release: called with a model handle when no step takes it any more.
+    release: called with a model handle when no step takes it any more. watch: says what accelerated steps spend.
     keep_values: give the values of the outputs back. save: write wanted pictures to files.
     Raises Stopped after what is finished was kept; everything else that goes wrong is in the results.
     """
@@ -96,7 +79,7 @@ def execute(
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
     stop, loaded, outcomes = stop or Stop(), Loaded(plan.graph.steps, release), dict[str, Outcome]()
     held, turns = Held(cache, loaded, outcomes), Turns(plan, cache, sink, stop)
-    run = _Run(plan, cache, sink, world, stop, held, turns, outcomes)
+    run = _Run(plan, cache, sink, world, stop, held, turns, watch, outcomes)
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
     try:
@@ -107,16 +90,17 @@ def execute(
     delivery = courier.deliver(run.outcomes, keep_values=keep_values and not stopped, save=save)
     stopped = stopped or next((why for _, why in delivery.failures if isinstance(why, Stopped)), None)
     loaded.let_go_of_all()
+    run.meter.keep()
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
-    finished = _finished(results)
+    ended = finished(results)
     cache.note_latest(plan.graph.workflow.name, run.keys)
     asked = asked_of(plan.graph, world)
-    note(cache, asked, run.finished.values(), finished, time.time(), versions, stopped=stopped is not None)
+    note(cache, asked, run.finished.values(), ended, time.time(), versions, stopped=stopped is not None)
     cache.flush()
     for name, failure in delivery.failures:
         if not isinstance(failure, Stopped):
             sink.emit(OutputFailed(name, str(failure)))
-    sink.emit(finished)
+    sink.emit(ended)
     if stopped:
         raise stopped
     return results
@@ -137,12 +121,6 @@ def _results(run: _Run, delivery: Delivery, seconds: float, *, stopped: bool) ->
     )
 
 
-def _finished(results: Results) -> RunFinished:
-    count = list(results.actions.values()).count
-    failed = len(results.failures)
-    return RunFinished(results.ok, count("run"), count("hit"), results.seconds, results.saved, failed, count("skipped"))
-
-
 @dataclass
 class _Run:
     """The state of one run: how each step ended."""
@@ -154,6 +132,7 @@ class _Run:
     stop: Stop
     held: Held
     turns: Turns
+    watch: Watch
     outcomes: dict[str, Outcome]
     finished: dict[str, NodeFinished] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
@@ -206,6 +185,8 @@ class _Run:
             self.outcomes[step.name] = ready
             self._finish(step, "skipped", why=ready.why)
             return
+        if self._reasons.compares:
+            self.ready[step.name] = ready
         forced = step.name in self.plan.forced
         found = find(step, ready, self.cache, forced=forced)
         if found:
@@ -214,7 +195,7 @@ class _Run:
         elif self._bring(step):
             self._settle_unknown(step)
         else:
-            self._run(step, ready, why_run(step, ready, self.cache, self._latest, forced=forced))
+            self._run(step, ready, self._reasons.why(step, ready, forced=forced))
 
     def _prepared(self, step: Step) -> Ready | Off:
         """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
@@ -226,8 +207,17 @@ class _Run:
         return ready
 
     @cached_property
-    def _latest(self) -> dict[str, str]:
-        return self.cache.latest(self.plan.graph.workflow.name)
+    def ready(self) -> dict[str, Ready]:
+        """What steps are made from: as planned, then as found out."""
+        return {part.step.name: part.ready for part in self.plan.steps if part.ready}
+
+    @cached_property
+    def meter(self) -> Meter:
+        return Meter(self.plan.graph, self.cache, self.ready, self.outcomes, self.held.read)
+
+    @cached_property
+    def _reasons(self) -> Reasons:
+        return Reasons(self.plan.graph, self.cache, self.ready)
 
     def _hit(self, step: Step, ready: Ready, result: Result) -> None:
         self.outcomes[step.name] = Done(result.outputs)
@@ -275,21 +265,25 @@ class _Run:
         context = Running(step, ready.placed, self.world, self.stop, self.sink, *told)
         node = own_copy(ready.node)
         start = time.perf_counter()
+        spent = self.watch(step.node, ready.placed.device) if step.accelerated else unwatched
         result = node.run(context, **arguments)
         seconds = time.perf_counter() - start
         if ready.files and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
-        self._keep(step, ready, encoded(step, returned(step.node, result)), bookmark.whole(seconds))
+        used, blobs = spent(), encoded(step, returned(step.node, result))
+        if not bookmark.steps:
+            self.meter.note(step, ready, seconds, used, blobs)
+        self._keep(step, ready, blobs, bookmark.whole(seconds), used.memory)
         return seconds
 
-    def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float) -> None:
+    def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
         digests = tuple(blob.digest for blob in blobs)
         if word := surprise(step, blobs, self._expected(step, ready, seconds)):
             self.sink.emit(Warned(word, step.name))
         self.held.keep(step.name, blobs)
         self.outcomes[step.name] = Done(digests)
         if step.cache:
-            self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time()), blobs)
+            self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time(), memory), blobs)
 
     def _expected(self, step: Step, ready: Ready, seconds: float) -> tuple[str, ...]:
         """What this key gave before, in this run or whenever it was; in another process meanwhile, if it took long."""
@@ -374,7 +368,8 @@ class _Run:
 
     def _note_files(self, ready: Ready) -> None:
         for file in ready.files:
-            self.files[digest_of(file, self.world.files)] = file.path
+            self.files[digest := digest_of(file, self.world.files)] = file.path
+            self.cache.note(NAMED, digest, file.written.encode("utf-8", "surrogatepass"))
 
 
 class _Gone(StepError):

@@ -96,15 +96,19 @@ class Content:
         self.digest = digest
 
 
-def differences(old: str, new: str) -> list[tuple[str, Any, Any]]:
-    """What differs between two recipes: (field, old value, new value), None where it was or is absent."""
+def differences(old: str, new: str) -> list[tuple[str, str, Any, Any]]:
+    """What differs between two recipes: (section, field, old value, new value), None where it was or is absent.
+
+    The section is "parameters", "inputs", "world" ..., or "" for what stands in none.
+    """
     before, after = _flat(json.loads(old)), _flat(json.loads(new))
     names = [*after, *(name for name in before if name not in after)]
-    return [(name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
+    return [(*name, before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)]
 
 
-def _flat(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a recipe by name; "its version" where a parameter or port is called like one that all have."""
-    own = {**parts["parameters"], **parts["inputs"]}
-    common = {name: value for name, value in parts.items() if not isinstance(value, dict)} | parts.get("world", {})
-    return {f"its {name}" if name in own else name: value for name, value in common.items()} | own
+def _flat(parts: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    flat = {("", name): value for name, value in parts.items() if not isinstance(value, dict)}
+    for section, fields in parts.items():
+        if isinstance(fields, dict):
+            flat |= {(section, name): value for name, value in fields.items()}
+    return flat

@@ -11,7 +11,7 @@ from typing import Any
 
 from graph.ages import NEVER
 from graph.asking import asked_of
-from graph.cache import Cache
+from graph.cache import LED, Cache
 from graph.errors import DarkroomError
 from graph.events import SavedOutput
 from graph.execute import Results
@@ -20,7 +20,7 @@ from graph.filerefs import FileRef
 from graph.files import digest_of
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
-from graph.trail import DEVICES, FORMAT, ROOT, code, name_of
+from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, name_of
 from graph.values import SavedFile, decode
 from graph.witness import SIZE, Seen, are_settled, stamp, watching
 
@@ -65,8 +65,8 @@ def lay(
         "outputs": [_output(graph, output) for output in results.saved],
         "files": [file for file in written if file],
     }
-    cache.note_trail(name, json.dumps(trail, separators=(",", ":")).encode())
-    cache.note_led(graph.workflow.name, name)
+    cache.note(TRAIL, name, json.dumps(trail, separators=(",", ":")).encode())
+    cache.note(LED, graph.workflow.name, name.encode())
 
 
 def _may_be_repeated(step: Step) -> bool:

@@ -35,6 +35,8 @@ class Memory:
         self._files: dict[str, str] = {}
         self._runs: list[Noted] = []
         self._bookmarks: dict[str, dict[str, bytes]] = {}
+        self.notes: dict[tuple[str, str], bytes] = {}
+        """By space and name."""
 
     def result(self, key: str) -> Result | None:
         return self._results.get(key)
@@ -92,18 +94,6 @@ class Memory:
     def gives(self, outputs: Mapping[str, Sequence[str]]) -> bool:
         return all(key in self._results and self._results[key].outputs == tuple(outputs[key]) for key in outputs)
 
-    def trail(self, name: str) -> bytes | None:
-        return None
-
-    def note_trail(self, name: str, trail: bytes) -> None:
-        """Do nothing: a trail is for processes to come."""
-
-    def led(self, workflow: str) -> str:
-        return ""
-
-    def note_led(self, workflow: str, trail: str) -> None:
-        """Do nothing, likewise."""
-
     def note_run(self, run: Noted) -> None:
         with self._lock:
             self._runs.append(replace(run, number=len(self._runs) + 1, last=run.made))
@@ -132,6 +122,22 @@ class Memory:
     def drop_bookmark(self, work: str, key: str) -> None:
         with self._lock:
             self._bookmarks.get(work, {}).pop(key, None)
+
+    def noted(self, space: str, name: str) -> bytes | None:
+        return self.notes.get((space, name))
+
+    def note(self, space: str, name: str, value: bytes) -> None:
+        self.notes[space, name] = value
+
+    def recent(self, most: int) -> list[Result]:
+        return list(reversed(self._results.values()))[:most]
+
+    def node_of(self, key: str) -> tuple[str, str] | None:
+        seen = ((flow, node) for flow, keys in self._latest.items() for node, other in keys.items() if other == key)
+        return next(seen, None)
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        return {digest: len(self._blobs[digest]) for digest in digests if digest in self._blobs}
 
     def flush(self) -> None:
         """Do nothing."""

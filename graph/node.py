@@ -14,11 +14,11 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,7 +27,7 @@ from graph.filerefs import FileRef
 from graph.metadata import Seal
 from graph.values import Picture, SavedFile, Value
 
-__all__ = ["Context", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
+__all__ = ["Context", "Effort", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
 
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
 _CONSTANT = (str, int, float, type(None))
@@ -79,6 +79,15 @@ class Context(Protocol):
         """
 
 
+class Effort(NamedTuple):
+    """How much a node has to do, in any unit that is the same for all of its kind."""
+
+    extent: float
+    """How much is handled at a time: memory, and the size of what comes out, go with it."""
+    rounds: float = 1.0
+    """How often: time goes with both together."""
+
+
 class Node(BaseModel):
     """Base of all nodes. Subclasses say `kind` (the word after `use:`) and `version` in their class line.
 
@@ -119,6 +128,10 @@ class Node(BaseModel):
             lasts(fresh)
         except ValueError:
             raise ValueError(f'{kind}: fresh takes {TAKES}, not "{fresh}"') from None
+
+    def effort(self, sizes: Mapping[str, int]) -> Effort:
+        """How much there is to do, for forecasts. sizes: about how many bytes arrive at each port."""
+        return Effort(float(sum(sizes.values()) or 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from graph.ages import ALWAYS, NEVER, lasts
+from graph.ages import ALWAYS, is_fresh
 from graph.cache import Cache, Result
 from graph.errors import DarkroomError, MissingError, UsageError, suggest
-from graph.explain import reason
+from graph.explain import Reasons
 from graph.node import outputs
 from graph.outputs import still_there
 from graph.pace import builds
@@ -76,14 +76,14 @@ def plan(graph: Graph, cache: Cache, world: World, force: Collection[str] = ()) 
     Raises UsageError for a name in `force` that is not in the graph, MissingError for a file that went away.
     """
     _check_names(graph, force)
-    latest = cache.latest(graph.workflow.name)
-    cache.results(latest.values())  # one read for all of them: most steps are as they were
+    ready: dict[str, Ready] = {}
+    reasons = Reasons(graph, cache, ready)
     outcomes: dict[str, Outcome] = {}
     read = reader(cache, outcomes)
     planned = []
     runs: dict[str, str] = {}
     for step in graph.steps.values():
-        decided = _decide(step, outcomes, read, cache, world, latest, forced=step.name in force)
+        decided = _decide(step, outcomes, read, cache, world, ready, reasons, forced=step.name in force)
         if decided.action == "run" and step.cache and step.fresh != ALWAYS and step.name not in force:
             twin = runs.setdefault(decided.key, step.name)
             if twin != step.name:
@@ -101,14 +101,9 @@ def find(step: Step, ready: Ready, cache: Cache, *, forced: bool = False) -> Res
     if forced or not step.cache:
         return None
     result = cache.result(ready.key)
-    if result is None or not _is_fresh(step, result):
+    if result is None or not is_fresh(step.fresh, result.made):
         return None
     return result if not writes_files(step.node) or _files_stand(result, cache) else None
-
-
-def _is_fresh(step: Step, result: Result) -> bool:
-    """Whether a result is young enough. One from the future was made by a clock that is wrong: nobody knows its age."""
-    return step.fresh == NEVER or 0 <= time.time() - result.made < lasts(step.fresh)
 
 
 def reader(cache: Cache, outcomes: Mapping[str, Outcome]) -> Read:
@@ -146,7 +141,8 @@ def _decide(
     read: Read,
     cache: Cache,
     world: World,
-    latest: Mapping[str, str],
+    known: dict[str, Ready],
+    reasons: Reasons,
     *,
     forced: bool,
 ) -> Planned:
@@ -160,24 +156,11 @@ def _decide(
         return Planned(step, "skipped", ready.why)
     if isinstance(ready, Wait):
         return Planned(step, "unknown", f"waits for {', '.join(ready.steps)}")
+    known[step.name] = ready
     result = find(step, ready, cache, forced=forced)
     if result:
         return Planned(step, "hit", f"computed {_ago(result.made)}", ready, result)
-    return Planned(step, "run", why_run(step, ready, cache, latest, forced=forced), ready)
-
-
-def why_run(step: Step, ready: Ready, cache: Cache, latest: Mapping[str, str], *, forced: bool = False) -> str:
-    """Why a step that is ready is not taken from the cache."""
-    if forced:
-        return "forced"
-    if not step.cache:
-        return "cache: false"
-    known = cache.result(ready.key) if step.fresh != NEVER or writes_files(step.node) else None
-    if known and not _is_fresh(step, known):
-        return "fresh: always" if step.fresh == ALWAYS else f"older than {step.fresh}"
-    if known and writes_files(step.node):
-        return "its file is gone, or was changed"
-    return reason(step, ready.recipe, cache, latest)
+    return Planned(step, "run", reasons.why(step, ready, forced=forced), ready)
 
 
 def _files_stand(result: Result, cache: Cache) -> bool:

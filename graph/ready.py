@@ -16,7 +16,7 @@ from typing import Any
 from graph.code import Codes
 from graph.conditions import holds
 from graph.errors import StepError
-from graph.fields import Given, checked, fitted
+from graph.fields import Given, checked, file_parameters, fitted
 from graph.filerefs import FileRef
 from graph.files import Memo, digest_of
 from graph.keys import CODE, Content, key_of, recipe

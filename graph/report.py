@@ -12,7 +12,18 @@ from dataclasses import dataclass, field, replace
 from graph.events import Action, NodeFinished, NodeStarted, NodeWaiting, RunFinished, SavedOutput
 from graph.tables import clean, cut, pad, render, seen_width
 
-__all__ = ["HEADER", "Row", "closing", "duration", "explained", "final_table", "frame", "label", "lines", "widths"]
+__all__ = [
+    "HEADER",
+    "Row",
+    "closing",
+    "duration",
+    "explained",
+    "final_table",
+    "frame",
+    "label",
+    "lines",
+    "widths",
+]
 
 HEADER = ("node", "kind", "state", "seconds", "device")
 WORDS: Mapping[Action, str] = {"failed": "failed", "run": "done", "hit": "cached", "skipped": "skipped"}

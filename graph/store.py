@@ -46,27 +46,40 @@ neither can make a wrong answer.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graph.failpoints import reached
 from graph.index import FORMAT, begin_anew, open_index
 from graph.living import alone, living, register
+from graph.rows import (
+    INLINE,
+    Note,
+    Result,
+    as_bytes,
+    as_text,
+    blob_row,
+    chunks,
+    has_digest,
+    mark_used,
+    marks,
+    note_row,
+    result_row,
+    seal_of,
+)  # fmt: skip
 from graph.runs import Noted
 from graph.runs import write as write_runs
 
 if TYPE_CHECKING:  # declaring all the types of values takes longer than a run that finds everything
     from graph.values import Blob
 
-INLINE = 8192
-"""Blobs up to so many bytes live in the index: a file each would cost an fsync (docs/decisions/0001)."""
+__all__ = ["INLINE", "MARGIN", "USED", "Note", "Result", "Store"]
+
 MARGIN = 600.0
 """Seconds before a process began in which what was used counts as used by it."""
 
@@ -77,28 +90,6 @@ _PUT_BLOB = """INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO 
 size = excluded.size, used = excluded.used, cost = excluded.cost, data = excluded.data"""
 _AT_A_TIME = 16 << 20
 """Bytes that one call writes."""
-_AT_ONCE = 500
-"""Placeholders in one statement; SQLite allows at least 999."""
-
-Note = tuple[str, str, bytes]
-"""(space, name, value)"""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What a key gave."""
-
-    key: str
-    outputs: tuple[str, ...]
-    """Digests of the outputs' blobs, main output first."""
-    recipe: str
-    """The canonical JSON whose sha256 is the key."""
-    seconds: float
-    """Wall time of the original work."""
-    made: float
-    """When, in seconds since 1970."""
-    memory: int = 0
-    """Bytes that the work needed at its peak, beyond what the process had before it; 0 where it was not measured."""
 
 
 class Store:
@@ -162,8 +153,8 @@ class Store:
     def results(self, keys: Iterable[str]) -> dict[str, Result]:
         """The undamaged results among these keys."""
         found: dict[str, Result] = {}
-        for some in _chunks(keys):
-            for row in self.rows(f"SELECT {_RESULT} FROM results WHERE key IN ({_marks(some)})", *some):
+        for some in chunks(keys):
+            for row in self.rows(f"SELECT {_RESULT} FROM results WHERE key IN ({marks(some)})", *some):
                 if result := self._believed(row):
                     found[result.key] = result
         return found
@@ -171,31 +162,31 @@ class Store:
     def outputs(self, keys: Iterable[str]) -> dict[str, str]:
         """What the rows of these keys say of their outputs. The rows are not checked: compare, do not believe."""
         found: dict[str, str] = {}
-        for some in _chunks(keys):
-            rows = self.rows(f"SELECT key, CAST(outputs AS TEXT) FROM results WHERE key IN ({_marks(some)})", *some)
+        for some in chunks(keys):
+            rows = self.rows(f"SELECT key, CAST(outputs AS TEXT) FROM results WHERE key IN ({marks(some)})", *some)
             found |= rows
         return found
 
     def _believed(self, row: tuple[Any, ...]) -> Result | None:
         key, outputs, recipe, seconds, made, memory, seal = row
-        if _seal(key, outputs, recipe, seconds, made, memory) != seal:
+        if seal_of(key, outputs, recipe, seconds, made, memory) != seal:
             self._forget("results", "key = ?", (key,))
             return None
-        return Result(key, tuple(outputs.decode().split()), _text(recipe), seconds, made, memory)
+        return Result(key, tuple(outputs.decode().split()), as_text(recipe), seconds, made, memory)
 
     def notes(self, space: str) -> dict[str, bytes]:
         """The undamaged notes of a space."""
-        rows = self.rows("SELECT name, value, made, seal FROM notes WHERE space = ?", _bytes(space))
-        return {_text(row[0]): row[1] for row in rows if self._is_note(_bytes(space), *row)}
+        rows = self.rows("SELECT name, value, made, seal FROM notes WHERE space = ?", as_bytes(space))
+        return {as_text(row[0]): row[1] for row in rows if self._is_note(as_bytes(space), *row)}
 
     def note(self, space: str, name: str) -> bytes | None:
         """One note."""
-        where = (_bytes(space), _bytes(name))
+        where = (as_bytes(space), as_bytes(name))
         rows = self.rows("SELECT name, value, made, seal FROM notes WHERE space = ? AND name = ?", *where)
         return rows[0][1] if rows and self._is_note(where[0], *rows[0]) else None
 
     def _is_note(self, space: bytes, name: bytes, value: bytes, made: float, seal: bytes) -> bool:
-        if _seal(space, name, value, made) == seal:
+        if seal_of(space, name, value, made) == seal:
             return True
         self._forget("notes", "space = ? AND name = ?", (space, name))
         return False
@@ -218,7 +209,7 @@ class Store:
             return None
         except OSError:
             data = None
-        if _has_digest(data, digest):
+        if has_digest(data, digest):
             return data
         self._warn(f"dropped a damaged value of the cache ({digest[:12]}); it is computed again")
         with contextlib.suppress(sqlite3.Error, OSError):
@@ -231,7 +222,7 @@ class Store:
             rows = self.rows("SELECT data FROM blobs WHERE digest = ? AND data IS NOT NULL", digest)
             with contextlib.suppress(OSError):
                 data = rows[0][0] if rows else self.path(digest).read_bytes()
-                if _has_digest(data, digest):
+                if has_digest(data, digest):
                     return False
             index.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
             reached("blob.unlink")
@@ -241,8 +232,8 @@ class Store:
     def held(self, digests: Iterable[str]) -> dict[str, float]:
         """When each of these blobs was last used, of those that are there. Their bytes are not read."""
         found: dict[str, float] = {}
-        for some in _chunks(digests):
-            question = f"SELECT digest, {USED}, data IS NULL FROM blobs WHERE digest IN ({_marks(some)})"
+        for some in chunks(digests):
+            question = f"SELECT digest, {USED}, data IS NULL FROM blobs WHERE digest IN ({marks(some)})"
             rows = self.rows(question, *some)
             found |= {row[0]: row[1] for row in rows if not row[2] or self.path(row[0]).exists()}
         return found
@@ -253,7 +244,7 @@ class Store:
         old = [digest for digest, used in found.items() if used < now - MARGIN]
         if old:
             with self.transaction() as index:
-                _mark_used(index, old, now)
+                mark_used(index, old, now)
             found = self.held(digests)  # gc may have been faster
         return frozenset(found)
 
@@ -296,13 +287,13 @@ class Store:
         with self._lock, self.transaction() as index:
             now = time.time()
             read, self.stale = self.stale, set()
-            _mark_used(index, read, now)
+            mark_used(index, read, now)
             reached("index.results")
-            index.executemany("REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", map(_result_row, results))
+            index.executemany("REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", map(result_row, results))
             reached("index.blobs")
-            index.executemany(_PUT_BLOB, (_blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in blobs))
+            index.executemany(_PUT_BLOB, (blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in blobs))
             reached("index.notes")
-            noted = (_note_row(note, now) for note in notes)
+            noted = (note_row(note, now) for note in notes)
             index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
             write_runs(index, runs)
             reached("index.released")
@@ -367,51 +358,3 @@ class Store:
                     part.unlink()
                     swept += 1
         return swept
-
-
-def _mark_used(index: sqlite3.Connection, digests: Iterable[str], now: float) -> None:
-    index.executemany("UPDATE blobs SET used = ? WHERE digest = ?", ((now, digest) for digest in digests))
-
-
-def _result_row(result: Result) -> tuple[object, ...]:
-    outputs, recipe = " ".join(result.outputs).encode(), _bytes(result.recipe)
-    row = (result.key, outputs, recipe, float(result.seconds), float(result.made), result.memory)
-    return (*row, _seal(*row))
-
-
-def _blob_row(blob: Blob, now: float, cost: float) -> tuple[object, ...]:
-    return blob.digest, len(blob.data), now, cost, blob.data if len(blob.data) <= INLINE else None
-
-
-def _note_row(note: Note, now: float) -> tuple[object, ...]:
-    row = (_bytes(note[0]), _bytes(note[1]), note[2], now)
-    return (*row, _seal(*row))
-
-
-def _seal(*columns: object) -> bytes:
-    parts = [
-        column if isinstance(column, bytes) else _bytes(column if isinstance(column, str) else repr(column))
-        for column in columns
-    ]
-    return hashlib.sha256(b"\n".join(parts)).digest()[:16]
-
-
-def _has_digest(data: object, digest: str) -> bool:
-    return isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == digest
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
-
-
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "surrogatepass")
-
-
-def _marks(values: Collection[str]) -> str:
-    return ",".join("?" * len(values))
-
-
-def _chunks(values: Iterable[str]) -> Iterator[list[str]]:
-    every = list(values)
-    return (every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE))

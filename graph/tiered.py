@@ -184,17 +184,20 @@ class Tiered:
     def gives(self, outputs: Mapping[str, Sequence[str]]) -> bool:
         return self._local.gives(outputs)
 
-    def trail(self, name: str) -> bytes | None:
-        return self._local.trail(name)
+    def noted(self, space: str, name: str) -> bytes | None:
+        return self._local.noted(space, name)
 
-    def note_trail(self, name: str, trail: bytes) -> None:
-        self._local.note_trail(name, trail)
+    def note(self, space: str, name: str, value: bytes) -> None:
+        self._local.note(space, name, value)
 
-    def led(self, workflow: str) -> str:
-        return self._local.led(workflow)
+    def recent(self, most: int) -> list[Result]:
+        return self._local.recent(most)
 
-    def note_led(self, workflow: str, trail: str) -> None:
-        self._local.note_led(workflow, trail)
+    def node_of(self, key: str) -> tuple[str, str] | None:
+        return self._local.node_of(key)
+
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        return self._local.sizes(digests)
 
     def flush(self) -> None:
         """Return when everything remembered is in the index here."""

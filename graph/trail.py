@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graph.cache import Cache, default_folder, open_cache
+from graph.cache import LED, Cache, default_folder, open_cache
 from graph.events import NodeFinished, RunFinished, RunStarted, SavedOutput, Sink, Warned
 from graph.history import Asked, note
 from graph.index import FORMAT as CACHE_FORMAT
@@ -34,6 +34,8 @@ from graph.standing import as_typed, stands
 from graph.witness import stamp
 
 FORMAT = 1
+TRAIL = "trail"
+"""The space of notes that hold trails, by name."""
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = (
     "DARKROOM_", "HF_", "XDG_", "CUDA_", "HIP_", "ROCR_", "ZE_", "PYTORCH_", "HOME", "USERPROFILE", "LOCALAPPDATA",
@@ -113,7 +115,7 @@ def code(folders: list[str]) -> str:
 
 def _read(cache: Cache, name: str, request: argparse.Namespace) -> Trail | None:
     """The trail of this name, where it holds."""
-    data = cache.trail(name)
+    data = cache.noted(TRAIL, name)
     if data is None:
         return None
     trail: Trail = json.loads(data)
@@ -155,9 +157,9 @@ def _versions() -> Mapping[str, str]:
 
 
 def _note_latest(trail: Trail, cache: Cache, name: str) -> None:
-    if cache.led(trail["workflow"]) != name:
+    if cache.noted(LED, trail["workflow"]) != name.encode():
         cache.note_latest(trail["workflow"], {step[NODE]: step[KEY] for step in trail["steps"] if step[KEY]})
-        cache.note_led(trail["workflow"], name)
+        cache.note(LED, trail["workflow"], name.encode())
 
 
 # What it is made from

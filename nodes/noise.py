@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from graph.node import Context, Field, Node
+from collections.abc import Mapping
+
+from graph.node import Context, Effort, Field, Node
 from graph.values import Denoiser, Latents
 
 
@@ -26,6 +28,10 @@ class Noise(Node, kind="noise", version=1):
 
     variation_seed: int = Field(default=0, ge=0, lt=2**64, description="other noise, to mix in")
     variation_strength: float = Field(default=0.0, ge=0, le=1, allow_inf_nan=False, description="how much of it")
+
+    def effort(self, sizes: Mapping[str, int]) -> Effort:
+        """As many pixels as are asked for; the size the model was trained at counts as 512 x 512."""
+        return Effort((self.width or 512) * (self.height or 512) * self.count)
 
     def run(self, ctx: Context, model: Denoiser) -> Latents:
         from nodes.sd.noise import draw_noise, varied

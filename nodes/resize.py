@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from graph.node import Context, Field, Node
+from graph.node import Context, Effort, Field, Node
 from graph.values import Picture
 
 Fit = Literal["stretch", "cover", "contain", "floor"]
@@ -30,6 +31,10 @@ class Resize(Node, kind="resize", version=1):
     multiple_of: int | None = Field(
         default=None, ge=1, le=4096, description="both sides become multiples of it; 1 unless set, with floor 8"
     )
+
+    def effort(self, sizes: Mapping[str, int]) -> Effort:
+        """As many pixels as come out, where both sides are given."""
+        return Effort(3 * self.width * self.height if self.width and self.height else sizes["image"])
 
     def run(self, ctx: Context, image: Picture) -> Picture:
         from nodes.sd.pixels import resized

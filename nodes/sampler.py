@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema, model_validator
 
-from graph.node import Context, Field, Node
+from graph.node import Context, Effort, Field, Node
 from graph.values import Conditioning, Control, Denoiser, Latents
 from nodes.sd.methods import Method, ScheduleName, method_schema, resolved, schedule_schema
 from nodes.sd.settings import Compat, Settings, check
@@ -59,6 +60,11 @@ class Sampler(Node, kind="sampler", version=2, accelerated=True, endings=("end_s
     def _together(self) -> Sampler:
         check(self._settings())
         return self
+
+    def effort(self, sizes: Mapping[str, int]) -> Effort:
+        """Every step goes over all latents; what is repainted by half takes half of the steps."""
+        last = self.steps if self.end_step is None else min(self.end_step, self.steps)
+        return Effort(sizes["latents"], max(1.0, self.strength * self.steps - (self.steps - last) - self.start_step))
 
     def _settings(self) -> Settings:
         return Settings(**self.model_dump())

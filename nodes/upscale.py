@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from graph.node import Context, Field, Node
+from graph.node import Context, Effort, Field, Node
 from graph.values import Picture, SuperResolution
 
 Method = Literal["lanczos", "bicubic", "bilinear", "hamming", "box", "nearest"]
@@ -29,6 +30,10 @@ class Upscale(Node, kind="upscale", version=1, accelerated=True):
         default=None, ge=64, le=16384,
         description="pixels on a side that the net sees at a time; 512 for pictures over 512 x 512 unless set",
     )  # fmt: skip
+
+    def effort(self, sizes: Mapping[str, int]) -> Effort:
+        """As many pixels as come out."""
+        return Effort(sizes["image"] * self.factor**2)
 
     def run(self, ctx: Context, image: Picture, model: SuperResolution | None = None) -> Picture:
         if model is None:

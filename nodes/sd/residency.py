@@ -11,6 +11,7 @@ its size, where it is, and how many steps are using it. On the CPU nothing ever 
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,8 @@ class Weights:
     def __init__(self, budget: Callable[[str], int] = free_bytes) -> None:
         self.loads = 0
         """How often weights were read from files."""
+        self.seconds = 0.0
+        """How long that took in all."""
         self._budget = budget
         self._held: OrderedDict[Key, Held] = OrderedDict()
         self._lock = RLock()
@@ -118,11 +121,13 @@ class Weights:
         key = (handle.digest, handle.component, dtype, handle.patches)
         if key not in self._held:
             self.tidy()
+            start = time.perf_counter()
             module = _read(handle, ctx.locate(handle.digest), dtype, self._unchanged(key))
             changed = apply(module, handle.component, handle.patches, ctx)
             self.loads += 1
             size = sum(weight.numel() * weight.element_size() for weight in module.state_dict().values())
             self._held[key] = Held(module, size, changed)
+            self.seconds += time.perf_counter() - start
         self._held.move_to_end(key)
         return self._held[key]
 

@@ -335,8 +335,8 @@ def test_a_started_node_says_why(lab: Lab) -> None:
 
     assert [
         'text was "world", is now "you"',
-        "text brings another value ($word)",
-        "b brings another value ($clean)",
+        'word.text was "world", is now "you"',
+        'word.text was "world", is now "you"',
     ] == [event.why for event in heard.events if isinstance(event, NodeStarted)]
 
 

@@ -91,7 +91,12 @@ def test_what_differs_is_told_by_field() -> None:
     old = recipe("k", 1, {"a": 1, "b": "x"}, {"p": "d"})
     new = recipe("k", 2, {"a": 1, "b": "y"}, {"q": "d"})
 
-    assert {("version", 1, 2), ("b", "x", "y"), ("p", "d", None), ("q", None, "d")} == set(differences(old, new))
+    assert {
+        ("", "version", 1, 2),
+        ("parameters", "b", "x", "y"),
+        ("inputs", "p", "d", None),
+        ("inputs", "q", None, "d"),
+    } == set(differences(old, new))
     assert [] == differences(old, old)
 
 
@@ -99,7 +104,8 @@ def test_a_parameter_that_is_called_like_a_part_of_all_recipes_hides_nothing() -
     old = recipe("k", 1, {"version": 7, "code": "x"}, {}, world={"code": "a"})
     new = recipe("k", 2, {"version": 7, "code": "y"}, {}, world={"code": "b"})
 
-    assert {("its version", 1, 2), ("code", "x", "y"), ("its code", "a", "b")} == set(differences(old, new))
+    found = {("", "version", 1, 2), ("parameters", "code", "x", "y"), ("world", "code", "a", "b")}
+    assert found == set(differences(old, new))
 
 
 def test_a_recipe_is_json() -> None:

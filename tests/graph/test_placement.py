@@ -9,6 +9,7 @@ from types import MappingProxyType
 import pytest
 
 from graph.errors import UsageError
+from graph.forecast import Forecast
 from graph.node import Context, Node
 from graph.placement import Device, must_have, place, survey
 from graph.registry import Registry
@@ -93,6 +94,7 @@ def test_a_node_that_is_given_none_of_its_models_needs_no_device(tmp_path: Path)
 
     assert keys[0]["bare"] == keys[1]["bare"]
     assert keys[0]["whole"] != keys[1]["whole"]
+    unmeasured = Forecast({}, 0.0, 0.0, 0, 0)
     assert ["", "cuda:0"] == [
-        told["device"] for told in plan_json(there.plan(text))["nodes"] if told["kind"] == "polish"
+        told["device"] for told in plan_json(there.plan(text), unmeasured)["nodes"] if told["kind"] == "polish"
     ]

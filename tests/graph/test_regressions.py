@@ -24,7 +24,6 @@ from graph.plan import plan
 from graph.registry import Registry, find_nodes
 from graph.rerun import workflow_of
 from graph.values import Blob, ModelHandle, Picture
-from graph.views import why_text
 from tests.graph.lab import NODES, REGISTRY, Heard, Lab
 
 _THROWN = itertools.count()
@@ -499,14 +498,6 @@ def test_a_picture_run_again_keeps_the_name_of_its_workflow(lab: Lab) -> None:
     workflow, _ = workflow_of(lab.folder / "out" / "lab-00001.png")
 
     assert "lab" == workflow.name
-
-
-def test_why_of_a_node_that_waits_names_the_first_cause(lab: Lab) -> None:
-    text = "params: {w: x}\nnodes: {a: {use: say, text: $w}, b: {use: trim, text: $a}, c: {use: trim, text: $b}}"
-    lab.run(text)
-    steps = {part.step.name: part for part in lab.plan(text, w="y").steps}
-
-    assert 'c waits for b\n  a runs: text was "x", is now "y"' == why_text(steps, "c", None, "then")
 
 
 def test_a_node_without_ctx_is_refused_by_name(tmp_path: Path) -> None:
