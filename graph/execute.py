@@ -263,9 +263,9 @@ class _Run:
         seconds = time.perf_counter() - start
         if _reads_files(ready) and self._prepared(step) != ready:
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
-        told, blobs = spent(), encoded(step, returned(step.node, result))
-        self.meter.note(step, ready, seconds, told, blobs)
-        self._keep(step, ready, blobs, seconds, told.memory)
+        used, blobs = spent(), encoded(step, returned(step.node, result))
+        self.meter.note(step, ready, seconds, used, blobs)
+        self._keep(step, ready, blobs, seconds, used.memory)
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
