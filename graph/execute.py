@@ -250,9 +250,8 @@ class _Run:
     def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        bookmark = resuming(
-            step, ready, self.cache, self.sink, is_fresh=step.name in self.plan.forced or step.fresh != NEVER
-        )
+        anew = step.name in self.plan.forced or step.fresh != NEVER
+        bookmark = resuming(step, ready, self.cache, self.sink, is_fresh=anew)
         seconds = self._compute(step, ready, bookmark)
         self._finish(step, "run", seconds, ready=ready, why=why, after=bookmark.finish())
 

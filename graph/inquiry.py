@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graph.cache import Cache, Result
 from graph.explain import Cause, Change, Reasons
@@ -16,6 +16,8 @@ RECENT = 5000
 """Results that are looked through: for what gave a value once, and for what is like a node that never ran."""
 _MOST = 8
 """Differences up to which two results count as alike."""
+_IN_FULL = 10
+"""Nodes that one waits for, of which it is looked up what they are most like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,54 +73,59 @@ class _Inquiry:
         self._workflow = plan.graph.workflow.name
         self._cache = cache
         self._steps = {part.step.name: part for part in plan.steps}
-        self._recent = cache.recent(RECENT)
+        self._recent: dict[str, list[Result]] = {}
+        """By kind, newest first."""
         self._gave: dict[tuple[str, str], Result] = {}
-        for result in reversed(self._recent):
-            kind = _kind(result)
-            self._gave |= {(digest, of): result for digest in result.outputs for of in (kind, "")}
+        """By digest, and by digest and kind: the newest result that gave it."""
+        for result in cache.recent(RECENT):
+            kind = json.loads(result.recipe)["kind"]
+            self._recent.setdefault(kind, []).append(result)
+            for digest in result.outputs:
+                self._gave.setdefault((digest, kind), result)
+                self._gave.setdefault((digest, ""), result)
         ready = {name: part.ready for name, part in self._steps.items() if part.ready}
         self._reasons = Reasons(plan.graph, cache, ready, self._past)
 
     def told(self, node: str) -> Told:
         planned = self._steps[node]
-        if not planned.ready:
-            return Told(planned, before=tuple(self.told(name) for name in self._first(node)))
+        if planned.ready:
+            return self._with_like(self._compared(planned))
+        before = [self._compared(part) for part in self._first(node)]
+        return Told(planned, before=(*map(self._with_like, before[:_IN_FULL]), *before[_IN_FULL:]))
+
+    def _compared(self, planned: Planned) -> Told:
+        node = planned.step.name
         last = self._reasons.last(node)
         changes = self._reasons.changes(node)
+        result = planned.result
         return Told(
             planned,
             Seen(self._workflow, node, last.made) if last else None,
             changes,
             {change.field: self._reasons.behind(node, change) for change in changes or () if change.topic == "input"},
-            None if last or planned.action == "hit" else self._like(planned),
-            self._origin(planned) if planned.result and not last else None,
-            bool(planned.result and not all(map(self._cache.holds, planned.result.outputs))),
+            origin=self._seen(result) if result and not last else None,
+            evicted=bool(result and not all(map(self._cache.holds, result.outputs))),
         )
 
     def _past(self, digest: str, kind: str) -> Result | None:
         return self._gave.get((digest, kind)) or self._gave.get((digest, ""))
 
-    def _first(self, node: str) -> Iterator[str]:
+    def _first(self, node: str) -> Iterator[Planned]:
         """What a node that waits is waiting for in the end."""
         before = ancestors({name: list(part.step.needs) for name, part in self._steps.items()}, [node])
-        return (name for name, part in self._steps.items() if name in before and part.action == "run")
+        return (part for name, part in self._steps.items() if name in before and part.action == "run")
 
-    def _origin(self, planned: Planned) -> Seen | None:
-        assert planned.result
-        seen = self._cache.node_of(planned.key)
-        return Seen(*seen, planned.result.made) if seen else None
+    def _seen(self, result: Result) -> Seen:
+        return Seen(*(self._cache.node_of(result.key) or ("", "")), result.made)
 
-    def _like(self, planned: Planned) -> Like | None:
-        """The recent result of the same kind with the fewest differences, the newest of several."""
-        assert planned.ready
-        near = [result for result in self._recent if _kind(result) == planned.step.kind]
-        counted = [(len(differences(result.recipe, planned.ready.recipe)), result) for result in near]
+    def _with_like(self, told: Told) -> Told:
+        """Add to a node that never ran the result of its kind with the fewest differences, the newest of several."""
+        part = told.planned
+        if told.since or part.action != "run" or not part.ready:
+            return told
+        now = part.ready.recipe
+        counted = [(len(differences(old.recipe, now)), old) for old in self._recent.get(part.step.kind, ())]
         fewest, best = min(counted, key=lambda pair: pair[0], default=(0, None))
         if best is None or fewest > _MOST:
-            return None
-        workflow, node = self._cache.node_of(best.key) or ("", "")
-        return Like(Seen(workflow, node, best.made), self._reasons.changes(planned.step.name, best) or ())
-
-
-def _kind(result: Result) -> str:
-    return str(json.loads(result.recipe)["kind"])
+            return told
+        return replace(told, like=Like(self._seen(best), self._reasons.changes(part.step.name, best) or ()))

@@ -109,7 +109,7 @@ def _why_lines(told: Told) -> Iterator[str]:
     since = f"the run of {told.since.workflow} at {_time(told.since.made)}" if told.since else ""
     changed = list(_changed(told))
     if part.action == "hit":
-        yield f"{name} is cached: {part.why}{f', as {_seen(told.origin)}' if told.origin else ''}"
+        yield f"{name} is cached: {part.why}{f', as {_seen(told.origin)}' if told.origin and told.origin.node else ''}"
         yield from ["  a value of it was evicted, and is made again if a node that runs takes it"] * told.evicted
         yield from [f"  unlike {since}:", *(f"  {line}" for line in changed)] if changed else []
     elif part.action == "run" and changed and part.why not in _AT_ONCE:
