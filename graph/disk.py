@@ -262,6 +262,8 @@ class Disk:
         """Commit batch after batch, until the cache is closed."""
         while self._due.wait() and not self._ending.wait(_WAIT):
             self._due.clear()
+            if self._ending.is_set():  # just now, and `due` with it, which would be waited for in vain
+                return
             self._commit()
 
     def _commit(self) -> None:

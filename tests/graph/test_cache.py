@@ -432,3 +432,23 @@ def test_a_folder_that_may_only_be_read_costs_one_warning() -> None:
         for path in (folder, *folder.rglob("*")):
             path.chmod(0o755)
         shutil.rmtree(folder)
+
+
+def test_a_cache_that_is_closed_just_when_its_writer_begins_does_not_hang(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, print)
+    closing, began = threading.Thread(target=disk.close, daemon=True), threading.Event()
+
+    class Due(threading.Event):
+        def clear(self) -> None:
+            closing.start()
+            began.set()
+            disk._ending.wait()
+            self.wait()
+            super().clear()
+
+    disk._due = Due()
+    disk.note_file_digest("a", "1")
+    began.wait(timeout=60)
+    closing.join(timeout=10)
+
+    assert not closing.is_alive()
