@@ -17,7 +17,7 @@ FLOORS = (
     ("memory", "placement"),
     ("cache",),
     ("upkeep", "ready", "provenance", "trail"),
-    ("explain", "rerun", "findings"),
+    ("explain", "rerun", "findings", "ladder"),
     ("plan",),
     ("context", "deliver", "failures", "made"),
     ("loaded",),

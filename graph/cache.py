@@ -77,6 +77,12 @@ class Cache(Protocol):
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         """Set the sha256 of a file that looks like this."""
 
+    def rung(self, step: str) -> str:
+        """How a step was done whose device had not enough memory (graph/ladder.py); "" where nothing is noted."""
+
+    def note_rung(self, step: str, rung: str) -> None:
+        """Set how a step was done; "" to forget it."""
+
     def gives(self, outputs: Mapping[str, Sequence[str]]) -> bool:
         """Whether each of these keys is known to have given just these digests."""
 
@@ -210,6 +216,12 @@ class Disk:
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         self._note("file", stat_key, digest.encode())
+
+    def rung(self, step: str) -> str:
+        return (self._noted("rung", step) or b"").decode()
+
+    def note_rung(self, step: str, rung: str) -> None:
+        self._note("rung", step, rung.encode())
 
     def gives(self, outputs: Mapping[str, Sequence[str]]) -> bool:
         found = self._read(lambda: self._store.outputs(outputs)) or {}

@@ -83,6 +83,10 @@ class Running:
     def precision(self) -> str:
         return self.placed.precision
 
+    @property
+    def saving(self) -> str:
+        return self.placed.saving
+
     def progress(self, step: int, total: int) -> None:
         self.sink.emit(NodeProgress(self.step.name, step, total))
         self.stop.check()
@@ -116,6 +120,7 @@ class Alone:
     say: Callable[[str], None]
     device: str = "cpu"
     precision: str = "fp32"
+    saving: str = ""
 
     def progress(self, step: int, total: int) -> None:
         """Nobody watches."""

@@ -34,12 +34,13 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
+from graph.ladder import at_foot, climb, nothing_noted, prepared
 from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
-from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
+from graph.ready import Done, Off, Outcome, Ready, Wait, World, takes, value_of
 from graph.sources import From
 from graph.steps import Step
 from graph.values import Blob, ModelHandle, SavedFile
@@ -185,7 +186,8 @@ class _Run:
         released = self.plan.releases.get(step.name, ())
         self.over.update(released)
         for value in (*released, *(value for value in self.again if value in self.over)):
-            self._drop(value)
+            self.held.pop(value, None)
+            self.loaded.let_go(value, self.outcomes, self.over)
         self.again.clear()
 
     def _fail(self, step: Step, error: BaseException) -> None:
@@ -222,11 +224,10 @@ class _Run:
 
     def _prepared(self, step: Step) -> Ready | Off:
         """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
-        ready = prepare(step, self.outcomes, self.read, self.world)
-        while isinstance(ready, Wait):
+        noted = nothing_noted if step.name in self.plan.forced else self.cache.rung
+        while isinstance(ready := prepared(step, self.outcomes, self.read, self.world, noted), Wait):
             for name in ready.steps:
                 self._remake(self.plan.graph.steps[name])
-            ready = prepare(step, self.outcomes, self.read, self.world)
         return ready
 
     @cached_property
@@ -251,7 +252,14 @@ class _Run:
     def _run(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        self._finish(step, "run", self._compute(step, ready), ready=ready, why=why)
+
+        def work(at: Ready) -> None:
+            if at.key != ready.key and (found := find(step, at, self.cache, forced=step.name in self.plan.forced)):
+                self._hit(step, at, found)
+            else:
+                self._finish(step, "run", self._compute(step, at), ready=at, why=why)
+
+        climb(step, ready, self.world, self.cache, work, self.sink)
 
     def _compute(self, step: Step, ready: Ready) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
@@ -262,7 +270,7 @@ class _Run:
         start = time.perf_counter()
         result = ready.node.run(context, **arguments)  # type: ignore[attr-defined]  # the registry saw to it
         seconds = time.perf_counter() - start
-        if _reads_files(ready) and self._prepared(step) != ready:
+        if _reads_files(ready) and at_foot(self._prepared(step)) != at_foot(ready):
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         self._keep(step, ready, encoded(step, returned(step.node, result)), seconds)
         return seconds
@@ -372,10 +380,6 @@ class _Run:
     def _taken(self, step: Step) -> Iterator[From]:
         for source in (*step.inputs.values(), *step.linked.values()):
             yield from takes(source, self.outcomes)
-
-    def _drop(self, value: Value) -> None:
-        self.held.pop(value, None)
-        self.loaded.let_go(value, self.outcomes, self.over)
 
     def _note_files(self, ready: Ready) -> None:
         for name in file_parameters(type(ready.node)):

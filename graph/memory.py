@@ -28,6 +28,7 @@ class Memory:
         self._latest: dict[str, dict[str, str]] = {}
         self._saved: dict[str, SavedFile] = {}
         self._files: dict[str, str] = {}
+        self._rungs: dict[str, str] = {}
 
     def result(self, key: str) -> Result | None:
         return self._results.get(key)
@@ -75,6 +76,12 @@ class Memory:
 
     def note_file_digest(self, stat_key: str, digest: str) -> None:
         self._files[stat_key] = digest
+
+    def rung(self, step: str) -> str:
+        return self._rungs.get(step, "")
+
+    def note_rung(self, step: str, rung: str) -> None:
+        self._rungs[step] = rung
 
     def gives(self, outputs: Mapping[str, Sequence[str]]) -> bool:
         return all(key in self._results and self._results[key].outputs == tuple(outputs[key]) for key in outputs)

@@ -46,6 +46,10 @@ class Context(Protocol):
     def precision(self) -> str:
         """What to compute in: fp32, fp16 or bf16."""
 
+    @property
+    def saving(self) -> str:
+        """How memory must be saved, because it was not enough otherwise: "", or a rung of graph/ladder.py."""
+
     def progress(self, step: int, total: int) -> None:
         """Say that step `step` of `total` is done. Raises Stopped if the user asked to stop."""
 
@@ -74,6 +78,7 @@ class Node(BaseModel):
     Raise `version` whenever the same inputs give another result: results of older versions are not used again.
     `accelerated=True` says that the node computes with a model's weights, on a device, in a precision; where its
     ports for models are optional, it does so only when one of them is linked.
+    `saves` says which of "halves" and "tiles" (graph/ladder.py) it can do where memory is not enough: other bits.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
     """
 
@@ -82,6 +87,7 @@ class Node(BaseModel):
     kind: ClassVar[str] = ""
     version: ClassVar[int] = 1
     accelerated: ClassVar[bool] = False
+    saves: ClassVar[tuple[str, ...]] = ()
     converts: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(
@@ -90,11 +96,13 @@ class Node(BaseModel):
         kind: str = "",
         version: int = 1,
         accelerated: bool = False,
+        saves: tuple[str, ...] = (),
         converts: tuple[str, ...] = (),
         **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
         cls.kind, cls.version, cls.accelerated, cls.converts = kind, version, accelerated, converts
+        cls.saves = saves
 
 
 @dataclass(frozen=True, slots=True)

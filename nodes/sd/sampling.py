@@ -16,6 +16,7 @@ from graph.values import Conditioning, Control, Denoiser, Guide, Inpainting, Lat
 from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype
 from nodes.sd.families import Family, Prompt, Task
+from nodes.sd.halves import unbatched
 from nodes.sd.methods import METHODS
 from nodes.sd.models import Model, opened
 from nodes.sd.noise import state
@@ -57,12 +58,13 @@ def sample(
         ctx.warn(told)
     _refuse_size(ctx, family, described, latents, settings)
     with weights.use(model, ctx) as denoiser, torch.inference_mode():
-        like = next(denoiser.parameters())  # a module's own .device and .dtype look through all of it
+        # Its weights may wait elsewhere, and a module's own .dtype looks through all of it.
+        like = torch.empty(0, dtype=next(denoiser.parameters()).dtype, device=ctx.device)
         channels, *_ = family.latent_shape(described, None, None)
         begin = partial(_task, family, described, latents, settings, like)
         with steered(ctx, controls, begin(positive, negative, None), denoiser) as held:
             prompts = Prompts(positive, negative, lambda *task: family.prepare(described, denoiser, begin(*task)))
-            job = Job(ctx, family, denoiser, described, prompts, held, settings)
+            job = Job(ctx, family, unbatched(ctx, denoiser), described, prompts, held, settings)
             adds = METHODS[settings.method].adds
             done = [_sampled(job, start) for start in starts(latents, noise, family, channels, like, adds)]
             return _joined(done, latents.guide, adds)
@@ -226,9 +228,10 @@ def _refuse_parts(latents: Latents, noise: Latents | None, settings: Settings) -
 
 def _refuse_size(ctx: Context, family: Family, model: Model, latents: Latents, settings: Settings) -> None:
     *_, rows, columns = latents.samples.shape
-    guided, factor = 2 if settings.cfg > 1 else 1, family.factor(model)
+    together = 2 if settings.cfg > 1 and ctx.saving != "halves" else 1
+    factor = family.factor(model)
     size, floors = (columns * factor, rows * factor), family.floors(model)
-    step = int(floors.step * rows * columns) * guided * compute_dtype("unet", ctx.precision).itemsize
+    step = int(floors.step * rows * columns) * together * compute_dtype("unet", ctx.precision).itemsize
     check_room("sampling", step, ctx.device, size, factor)
     try:
         picture = int(floors.decode * tile_area(*size) / factor**2) * compute_dtype("vae", ctx.precision).itemsize
