@@ -34,13 +34,13 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.ladder import at_foot, climb, nothing_noted, prepared
+from graph.ladder import at_foot, climb, prepared
 from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, Value, find, why_run
-from graph.ready import Done, Off, Outcome, Ready, Wait, World, takes, value_of
+from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.sources import From
 from graph.steps import Step
 from graph.values import Blob, ModelHandle, SavedFile
@@ -224,8 +224,9 @@ class _Run:
 
     def _prepared(self, step: Step) -> Ready | Off:
         """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
-        noted = nothing_noted if step.name in self.plan.forced else self.cache.rung
-        while isinstance(ready := prepared(step, self.outcomes, self.read, self.world, noted), Wait):
+        asked = (step, self.outcomes, self.read, self.world)
+        forced = step.name in self.plan.forced
+        while isinstance(ready := prepare(*asked) if forced else prepared(*asked, self.cache), Wait):
             for name in ready.steps:
                 self._remake(self.plan.graph.steps[name])
         return ready

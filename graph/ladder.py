@@ -7,7 +7,7 @@
     tiles    a picture in small tiles                                    seams that may be seen, a key of its own
 
 A key has one value on every machine: what changes bits is in the recipe. Where a step ended is noted under its key
-at the foot of the ladder and its device; a later plan begins there, and so comes to the key that has the result.
+at the foot of the ladder and its device; a later plan begins there, and so comes to the key that has the result. A result that is known without climbing is better, and is taken.
 """
 
 from __future__ import annotations
@@ -34,22 +34,17 @@ _AGAIN = "with everything idle moved out"
 _OF_NODES = ("halves", "tiles")
 """What only some kinds can do (`Node.saves`), and what changes bits."""
 
-Noted = Callable[[str], str]
-"""Gives the rung that was noted for a step; "" where none was."""
 
-
-def nothing_noted(step: str) -> str:
-    """Know of no rung: for a step that is to begin at the foot."""
-    return ""
-
-
-def prepared(step: Step, outcomes: Outcomes, read: Read, world: World, noted: Noted) -> Ready | Off | Wait:
-    """Say what a step is made from, as `prepare`, on the rung that is noted for it."""
+def prepared(step: Step, outcomes: Outcomes, read: Read, world: World, cache: Cache) -> Ready | Off | Wait:
+    """Say what a step is made from, as `prepare`, on the rung that is noted for it; where no better result is known."""
     ready = prepare(step, outcomes, read, world)
     if not isinstance(ready, Ready) or not step.accelerated:
         return ready
-    rung = noted(_name(ready, world.devices))
-    return _lifted(ready, rung, world.devices) if rung in _rungs(ready, world.devices) else ready
+    rung = cache.rung(_name(ready, world.devices))
+    if rung not in _rungs(ready, world.devices):
+        return ready
+    lifted = _lifted(ready, rung, world.devices)
+    return ready if lifted.key != ready.key and cache.result(ready.key) else lifted
 
 
 def at_foot(ready: Ready | Off) -> Ready | Off:
@@ -118,7 +113,7 @@ def _placed(foot: Placed, rung: str, devices: Sequence[Device]) -> Placed:
     if rung == "cpu":
         there = place(devices, "cpu", foot.precision)
         return Placed(there.device, there.precision, short)
-    return replace(foot, why=f"{RUNGS[rung]}: {short}", saving=rung)
+    return replace(foot, why=f"{RUNGS[rung]}, because {short}", saving=rung)
 
 
 def _in_vain(tried: Sequence[tuple[OutOfMemory, str]]) -> OutOfMemory:

@@ -26,11 +26,11 @@ from typing import Literal
 from graph.cache import Cache, Result
 from graph.errors import DarkroomError, MissingError, UsageError, suggest
 from graph.explain import reason
-from graph.ladder import nothing_noted, prepared
+from graph.ladder import prepared
 from graph.node import outputs
 from graph.outputs import still_there
 from graph.pace import builds
-from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World
+from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World, prepare
 from graph.sources import From, origins
 from graph.steps import Graph, Step, writes_files
 from graph.values import SavedFile, decode
@@ -144,7 +144,7 @@ def _decide(
     forced: bool,
 ) -> Planned:
     try:
-        ready = prepared(step, outcomes, read, world, nothing_noted if forced else cache.rung)
+        ready = prepared(step, outcomes, read, world, cache) if not forced else prepare(step, outcomes, read, world)
     except DarkroomError as error:
         if isinstance(error, MissingError) and not step.linked:
             raise
