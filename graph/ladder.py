@@ -7,7 +7,8 @@
     tiles    a picture in small tiles                                    seams that may be seen, a key of its own
 
 A key has one value on every machine: what changes bits is in the recipe. Where a step ended is noted under its key
-at the foot of the ladder and its device; a later plan begins there, and so comes to the key that has the result. A result that is known without climbing is better, and is taken.
+at the foot of the ladder and its device; a later plan begins there, and so comes to the key that has the result. A
+result that is known at the foot is better, and is taken.
 """
 
 from __future__ import annotations
