@@ -13,8 +13,10 @@ result that is known at the foot is better, and is taken.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from graph.cache import Cache
@@ -69,14 +71,20 @@ def climb(step: Step, ready: Ready, world: World, cache: Cache, work: Callable[[
             return _note(step, at, world, cache)
         except OutOfMemory as error:
             tried.append((type(error)(error.message, hint=error.hint), how))
-        # The error's frames held what the step had computed so far, in cycles with it.
-        gc.collect()
+        _give_back()
     raise _in_vain(tried)
+
+
+def is_reached_by_climbing(key: str, cache: Cache) -> bool:
+    """Whether a key was ever another's on a higher rung; --force may lead to that other one again."""
+    return bool(cache.rung(key))
 
 
 def _note(step: Step, at: Ready, world: World, cache: Cache) -> None:
     if step.accelerated and cache.rung(name := _name(at, world.devices)) != at.rung:
         cache.note_rung(name, at.rung)
+        if at.foot and at.foot.key != at.key:
+            cache.note_rung(at.key, at.rung)
 
 
 def _name(ready: Ready, devices: Sequence[Device]) -> str:
@@ -115,6 +123,13 @@ def _placed(foot: Placed, rung: str, devices: Sequence[Device]) -> Placed:
         there = place(devices, "cpu", foot.precision)
         return Placed(there.device, there.precision, short)
     return replace(foot, why=f"{RUNGS[rung]}, because {short}", saving=rung)
+
+
+def _give_back() -> None:
+    """Free what a try held: the frames of its error are in cycles with it, and glibc keeps what is freed for itself."""
+    gc.collect()
+    with suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _in_vain(tried: Sequence[tuple[OutOfMemory, str]]) -> OutOfMemory:
