@@ -34,7 +34,7 @@ from graph.failures import Failure, told
 from graph.fields import file_parameters
 from graph.files import digest_of
 from graph.findings import Findings, findings
-from graph.ladder import at_foot, climb, prepared
+from graph.ladder import at_foot, can_be_had, climb, prepared
 from graph.loaded import Loaded
 from graph.made import encoded, holds_file, is_known
 from graph.node import outputs, returned
@@ -251,11 +251,11 @@ class _Run:
         self.sink.emit(event)
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
-        device = ready.placed.device if step.accelerated else ""
-        self.sink.emit(NodeStarted(step.name, step.kind, device, why))
+        self.sink.emit(NodeStarted(step.name, step.kind, ready.placed.device if step.accelerated else "", why))
 
         def work(at: Ready) -> None:
-            if at.key != ready.key and (found := find(step, at, self.cache, forced=step.name in self.plan.forced)):
+            found = None if at.key == ready.key else find(step, at, self.cache, forced=step.name in self.plan.forced)
+            if found and can_be_had(found, self.cache):
                 self._hit(step, at, found)
             else:
                 self._finish(step, "run", self._compute(step, at), ready=at, why=why)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from graph.cache import Cache
+from graph.cache import Cache, Result
 from graph.errors import OutOfMemory, TooLarge
 from graph.events import Sink, Warned
 from graph.keys import key_of, revised
@@ -60,19 +60,36 @@ def climb(step: Step, ready: Ready, world: World, cache: Cache, work: Callable[[
 
     Raises OutOfMemory, as at the first try, with all that was tried; and whatever else the work raises.
     """
+    if not step.accelerated:
+        work(ready)
+        return
     tried: list[tuple[OutOfMemory, str]] = []
-    for at, how in _attempts(step, ready, world.devices):
+    for at, how in _attempts(ready, world.devices):
         if tried and isinstance(tried[-1][0], TooLarge) and at.rung in ("offload", ready.rung):
             continue
         if tried:
             sink.emit(Warned(f"{tried[-1][0].message}; tried again {how}", step.name))
         try:
             work(at)
-            return _note(step, at, world, cache)
-        except OutOfMemory as error:
-            tried.append((type(error)(error.message, hint=error.hint), how))
+            _note(at, world, cache)
+            return
+        except (OutOfMemory, MemoryError) as error:
+            tried.append((told_anew(error), how))
         _give_back()
     raise _in_vain(tried)
+
+
+def can_be_had(result: Result, cache: Cache) -> bool:
+    """Whether all values of a result are in the cache; they are kept from eviction then."""
+    return cache.touch(result.outputs) == frozenset(result.outputs)
+
+
+def told_anew(error: OutOfMemory | MemoryError) -> OutOfMemory:
+    """The same error without its frames, in which all that the step had in memory lives on."""
+    if isinstance(error, OutOfMemory):
+        return type(error)(error.message, hint=error.hint)
+    said = f": {error}" if str(error) else ""
+    return OutOfMemory(f"there is not enough memory{said}", hint="Make the picture smaller.")
 
 
 def is_reached_by_climbing(key: str, cache: Cache) -> bool:
@@ -80,8 +97,8 @@ def is_reached_by_climbing(key: str, cache: Cache) -> bool:
     return bool(cache.rung(key))
 
 
-def _note(step: Step, at: Ready, world: World, cache: Cache) -> None:
-    if step.accelerated and cache.rung(name := _name(at, world.devices)) != at.rung:
+def _note(at: Ready, world: World, cache: Cache) -> None:
+    if cache.rung(name := _name(at, world.devices)) != at.rung:
         cache.note_rung(name, at.rung)
         if at.foot and at.foot.key != at.key:
             cache.note_rung(at.key, at.rung)
@@ -94,11 +111,9 @@ def _name(ready: Ready, devices: Sequence[Device]) -> str:
     return f"{foot.key} {device.name} {device.label} {device.total_bytes}" if device else foot.key
 
 
-def _attempts(step: Step, ready: Ready, devices: Sequence[Device]) -> Iterator[tuple[Ready, str]]:
+def _attempts(ready: Ready, devices: Sequence[Device]) -> Iterator[tuple[Ready, str]]:
     """Where to do a step, and how to tell it; the first is as planned."""
     yield ready, ""
-    if not step.accelerated:
-        return
     yield ready, _AGAIN
     foot, rungs = ready.foot or ready, _rungs(ready, devices)
     for rung in rungs[rungs.index(ready.rung) + 1 if ready.rung else 0 :]:

@@ -16,6 +16,7 @@ from graph.registry import Registry
 from graph.values import SuperResolution
 from graph.views import plan_json, plan_table
 from tests.graph.lab import CPU, REGISTRY, Heard, Lab
+from tests.graph.test_regressions import lose_all_blobs
 
 GPU = replace(CPU, name="cuda:0", label="a GPU", total_bytes=8 << 30, best="fp16", fast=frozenset({"fp32", "fp16"}))
 TEXT = """
@@ -283,3 +284,32 @@ def test_errors_that_are_not_of_memory_are_not_tried_again(tmp_path: Path) -> No
     lab(tmp_path, Broken).run(TEXT)
 
     assert [AGAIN] == TRIED
+
+
+def test_python_running_out_of_memory_is_the_same(tmp_path: Path) -> None:
+    class Large(Node, kind="heavy", version=1, accelerated=True):
+        """Ask Python for too much, but not on the CPU."""
+
+        def run(self, ctx: Context, model: SuperResolution, text: str) -> str:
+            return str(len(bytearray(2**62 if ctx.device != "cpu" else 1)))
+
+    heard = Heard()
+
+    assert "1-x" == lab(tmp_path, Large).run(TEXT, heard).outputs["shown"]
+    assert "there is not enough memory; tried again on the CPU" == heard.warnings[-1]
+
+
+def test_values_that_are_lost_on_every_rung_are_made_again(tmp_path: Path) -> None:
+    """Known at the foot and on the rung that is noted, but the bytes of neither are there."""
+    bench = lab(tmp_path)
+    FITS.add(AGAIN)
+    bench.run(TEXT)
+    FITS.clear()
+    FITS.add(ON_CPU)
+    bench.run(TEXT, force=["painted"])
+    lose_all_blobs(bench)
+
+    again = bench.run(TEXT.replace("b: x", "b: y"))
+
+    assert "cpu fp32 -y" == again.outputs["shown"]
+    assert "run" == again.actions["painted"]
