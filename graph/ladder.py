@@ -2,7 +2,7 @@
 
     (again)  once everything idle has left the device's memory           the same bits, the same key
     offload  weights stay in main memory, a layer's come to compute      the same bits, the same key
-    halves   what goes through a network together goes one by one        other last bits, a key of its own
+    halves   the halves of a batch go through a network one by one       other last bits, a key of its own
     cpu      on the CPU, in fp32 where it does not compute well in less  the key of that precision
     tiles    a picture in small tiles                                    seams that may be seen, a key of its own
 
@@ -29,7 +29,7 @@ from graph.steps import Step
 
 RUNGS = {
     "offload": "with its weights in main memory, a layer's at a time on the device",
-    "halves": "one by one, which changes the last bits",
+    "halves": "with the halves of a batch one after the other, which changes the last bits",
     "cpu": "on the CPU",
     "tiles": "in small tiles, whose seams may be seen",
 }
@@ -129,7 +129,7 @@ def _rungs(ready: Ready, devices: Sequence[Device]) -> list[str]:
 def _lifted(foot: Ready, rung: str, devices: Sequence[Device]) -> Ready:
     placed = _placed(foot.placed, rung, devices)
     text = revised(foot.recipe, precision=placed.precision, saving=rung if rung in _OF_NODES else "")
-    return Ready(foot.node, text, key_of(text), placed, rung, foot)
+    return replace(foot, recipe=text, key=key_of(text), placed=placed, rung=rung, foot=foot)
 
 
 def _placed(foot: Placed, rung: str, devices: Sequence[Device]) -> Placed:

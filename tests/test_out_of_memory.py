@@ -91,7 +91,7 @@ def test_a_sampler_without_memory_fails_in_words_and_goes_on_from_there_with_mor
     assert ("hit", "run") == (failed.actions["words"], failed.actions["start"])
     assert "asked for on cpu, which has" in failed.told
     assert "What lowers it: a smaller width and height" in failed.told
-    assert "Tried in vain one by one" in failed.told
+    assert "Tried in vain with the halves of a batch one after the other" in failed.told
     more = run(0, "--set", "side=1536")
     assert (0, "hit", "run") == (more.code, more.actions["start"], more.actions["painted"])
     assert "warning" not in more.told
@@ -102,6 +102,6 @@ def test_guidance_that_does_not_fit_together_is_computed_one_by_one() -> None:
     guided = run(unguided.peak + 3 * SPARE, "--set", "side=2048", "--only", "painted")
 
     assert (0, "run") == (guided.code, guided.actions["painted"])
-    assert "tried again one by one, which changes the last bits" in guided.told
+    assert "tried again with the halves of a batch one after the other, which changes the last bits" in guided.told
     again = run(0, "--set", "side=2048", "--only", "painted")
     assert {"hit"} == set(again.actions.values())

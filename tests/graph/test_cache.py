@@ -103,6 +103,14 @@ def test_saved_files_and_digests_of_files_are_noted(cache: Cache) -> None:
     assert ("cd", None) == (cache.file_digest("stat"), cache.file_digest("other"))
 
 
+def test_how_a_step_was_done_is_noted_and_forgotten(cache: Cache) -> None:
+    cache.note_rung("step", "cpu")
+    noted = cache.rung("step"), cache.rung("other")
+    cache.note_rung("step", "")
+
+    assert (("cpu", ""), "") == (noted, cache.rung("step"))
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 5), st.binary(max_size=9000), st.booleans()), max_size=12))
 def test_disk_and_memory_answer_alike(folder: Path, steps: list[tuple[int, bytes, bool]]) -> None:

@@ -103,7 +103,7 @@ def test_the_rungs_come_in_order_and_each_is_said(tmp_path: Path) -> None:
     assert [
         f"{short} with everything idle moved out",
         f"{short} with its weights in main memory, a layer's at a time on the device",
-        f"{short} one by one, which changes the last bits",
+        f"{short} with the halves of a batch one after the other, which changes the last bits",
         f"{short} on the CPU",
     ] == heard.warnings
 
@@ -182,7 +182,7 @@ def test_where_nothing_helps_the_node_fails_with_all_that_was_tried_and_the_rest
         "  What lowers it: less.",
         "  Tried in vain with everything idle moved out.",
         "  Tried in vain with its weights in main memory, a layer's at a time on the device.",
-        "  Tried in vain one by one, which changes the last bits.",
+        "  Tried in vain with the halves of a batch one after the other, which changes the last bits.",
         "  Tried in vain on the CPU (5.1 GiB asked for on cpu, which has 2.0 GiB free).",
         "  Tried in vain in small tiles, whose seams may be seen.",
     ]
