@@ -33,7 +33,7 @@ FLOORS = (
     ("cache", "remote"),
     ("history", "tiered"),
     ("upkeep", "ready", "provenance"),
-    ("explain", "rerun", "findings", "lineage", "locks", "trail", "costs"),
+    ("explain", "rerun", "findings", "lineage", "locks", "trail", "costs", "ladder"),
     ("plan",),
     ("gathered",),
     ("pins", "parcel"),

@@ -85,6 +85,10 @@ class Running:
     def precision(self) -> str:
         return self.placed.precision
 
+    @property
+    def saving(self) -> str:
+        return self.placed.saving
+
     def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
         self.sink.emit(NodeProgress(self.step.name, step, total))
         wished = self.stop.signal  # once: a wish that comes later finds the next step
@@ -128,6 +132,7 @@ class Alone:
     say: Callable[[str], None]
     device: str = "cpu"
     precision: str = "fp32"
+    saving: str = ""
 
     def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
         """Nobody watches."""

@@ -6,6 +6,7 @@
     ├── MissingError         a file or model is not there, or is not what it should be    exit 3
     ├── StepError            a node could not do its work                                 exit 1
     │   └── OutOfMemory      with what was needed, what was free, and what lowers it
+    │       └── TooLarge     not even with nothing else in the device's memory
     └── Stopped              the user asked to stop                                       exit 128 + signal
 
 Our own mistakes are ordinary exceptions, and a traceback of them is wanted.
@@ -91,6 +92,10 @@ class OutOfMemory(StepError):
     """A device has not enough memory for a step."""
 
     code = "out-of-memory"
+
+
+class TooLarge(OutOfMemory):
+    """A device would not have enough memory for a step if nothing else were in it."""
 
 
 class Stopped(DarkroomError):

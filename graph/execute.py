@@ -37,6 +37,7 @@ from graph.findings import Findings, findings
 from graph.gauge import Watch, unwatched, watch
 from graph.held import Held
 from graph.history import note
+from graph.ladder import at_foot, can_be_had, climb, prepared
 from graph.loaded import Loaded
 from graph.made import QUICK, encoded, surprise
 from graph.node import outputs, own_copy, returned
@@ -199,11 +200,11 @@ class _Run:
 
     def _prepared(self, step: Step) -> Ready | Off:
         """Ask what a step is made from; texts, numbers and handles that were evicted are made again for it."""
-        ready = prepare(step, self.outcomes, self.held.read, self.world)
-        while isinstance(ready, Wait):
+        asked = (step, self.outcomes, self.held.read, self.world)
+        forced = step.name in self.plan.forced
+        while isinstance(ready := prepare(*asked) if forced else prepared(*asked, self.cache), Wait):
             for name in ready.steps:
                 self._remake(self.plan.graph.steps[name])
-            ready = prepare(step, self.outcomes, self.held.read, self.world)
         return ready
 
     @cached_property
@@ -237,15 +238,22 @@ class _Run:
         self.sink.emit(event)
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
-        """Compute a step; if another process does so just now, take what it gives."""
-        if not self.turns.is_costly(step):
-            self._start(step, ready, why)
-            return
-        with self.turns.claimed(step, ready) as known:
-            if known:
-                self._hit(step, ready, known)
-            else:
-                self._start(step, ready, why)
+        """Compute a step, where its memory is enough."""
+        climb(step, ready, self.world, self.cache, lambda at: self._attempt(step, ready, at, why), self.sink)
+
+    def _attempt(self, step: Step, ready: Ready, at: Ready, why: str) -> None:
+        """Compute a step in one way; if that is known, or another process does so just now, take what it gives."""
+        found = None if at.key == ready.key else find(step, at, self.cache, forced=step.name in self.plan.forced)
+        if found and can_be_had(found, self.cache):
+            self._hit(step, at, found)
+        elif not self.turns.is_costly(step):
+            self._start(step, at, why)
+        else:
+            with self.turns.claimed(step, at) as known:
+                if known:
+                    self._hit(step, at, known)
+                else:
+                    self._start(step, at, why)
 
     def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
@@ -267,7 +275,7 @@ class _Run:
         spent = self.watch(step.node, ready.placed.device) if step.accelerated else unwatched
         result = node.run(context, **arguments)
         seconds = time.perf_counter() - start
-        if ready.files and self._prepared(step) != ready:
+        if ready.files and at_foot(self._prepared(step)) != at_foot(ready):
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         used, blobs = spent(), encoded(step, returned(step.node, result))
         if not bookmark.steps:

@@ -6,6 +6,7 @@ import traceback
 from dataclasses import dataclass
 
 from graph.errors import DarkroomError
+from graph.ladder import told_anew
 from graph.node import source
 from graph.steps import Step
 
@@ -23,7 +24,7 @@ def told(error: BaseException, step: Step) -> str:
     if isinstance(error, DarkroomError):
         return str(error)
     if isinstance(error, MemoryError):
-        return f"there is not enough memory{f': {error}' if str(error) else ''}\n  Make the picture smaller."
+        return str(told_anew(error))
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == source(step.node)]
     where = f" ({source(step.node)}:{lines[-1]})" if lines else ""
     return f"{type(error).__name__}: {error}{where}\n  This is a bug in the node {step.kind}; --debug shows all of it."

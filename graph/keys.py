@@ -58,6 +58,12 @@ def without(text: str, parameters: Collection[str]) -> str:
     return _encode(parts)
 
 
+def revised(text: str, **parts: str) -> str:
+    """The same recipe with other texts as its own parts (precision ...); an empty one is left out."""
+    rest = {name: part for name, part in json.loads(text).items() if name not in parts}
+    return _encode(rest | {name: part for name, part in parts.items() if part})
+
+
 def key_of(text: str) -> str:
     """The key of a recipe: 64 hexadecimal digits."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -18,6 +18,7 @@ from graph.execute import Results
 from graph.fields import file_parameters
 from graph.filerefs import FileRef
 from graph.files import digest_of
+from graph.ladder import is_reached_by_climbing
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
 from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, name_of
@@ -41,10 +42,13 @@ def lay(
 
     seen: what was looked at since before the workflow was read. warnings: what was told of the workflow.
     Leaves none of a run that may end otherwise when it is asked for again, where something failed, is not to be
-    cached, or names a file by what another step gives; and none where a change of what was looked at might not show.
+    cached, was changed by a lack of memory, or names a file by what another step gives; and none where a change of
+    what was looked at might not show.
     """
     name = name_of(request)
     if not name or not results.ok or not all(map(_may_be_repeated, graph.steps.values())):
+        return
+    if any(event.device and is_reached_by_climbing(event.key, cache) for event in results.finished.values()):
         return
     with watching(seen):
         is_same = _has_same_files(graph, results, cache)

@@ -48,6 +48,10 @@ class Context(Protocol):
     def precision(self) -> str:
         """What to compute in: fp32, fp16 or bf16."""
 
+    @property
+    def saving(self) -> str:
+        """How memory must be saved, because it was not enough otherwise: "", or a rung of graph/ladder.py."""
+
     def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
         """Say that step `step` of `total` is done. Raises Stopped if the user asked to stop.
 
@@ -96,6 +100,7 @@ class Node(BaseModel):
     ports for models are optional, it does so only when one of them is linked.
     `endings` names parameters that say no more than where to end, by default at the end: a longer run goes on from
     where a shorter one ended.
+    `saves` says which of "halves" and "tiles" (graph/ladder.py) it can do where memory is not enough: other bits.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
     `fresh` is for a node that reads the world (a clock, a listing of files): "always", or for how long a result lasts,
     such as "1h"; a workflow may say otherwise.
@@ -106,6 +111,7 @@ class Node(BaseModel):
     kind: ClassVar[str] = ""
     version: ClassVar[int] = 1
     accelerated: ClassVar[bool] = False
+    saves: ClassVar[tuple[str, ...]] = ()
     converts: ClassVar[tuple[str, ...]] = ()
     fresh: ClassVar[str] = NEVER
     endings: ClassVar[tuple[str, ...]] = ()
@@ -116,6 +122,7 @@ class Node(BaseModel):
         kind: str = "",
         version: int = 1,
         accelerated: bool = False,
+        saves: tuple[str, ...] = (),
         converts: tuple[str, ...] = (),
         endings: tuple[str, ...] = (),
         fresh: str = NEVER,
@@ -123,7 +130,7 @@ class Node(BaseModel):
     ) -> None:
         super().__init_subclass__(**options)
         cls.kind, cls.version, cls.accelerated = kind, version, accelerated
-        cls.converts, cls.endings, cls.fresh = converts, endings, fresh
+        cls.converts, cls.endings, cls.saves, cls.fresh = converts, endings, saves, fresh
         try:
             lasts(fresh)
         except ValueError:

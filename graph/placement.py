@@ -47,6 +47,8 @@ class Placed:
     device: str
     precision: str
     why: str
+    saving: str = ""
+    """How memory is saved, where it was not enough otherwise: a rung of graph/ladder.py."""
 
 
 @cache

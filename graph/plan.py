@@ -27,6 +27,7 @@ from graph.ages import ALWAYS, is_fresh
 from graph.cache import Cache, Result
 from graph.errors import DarkroomError, MissingError, UsageError, suggest
 from graph.explain import Reasons
+from graph.ladder import prepared
 from graph.node import outputs
 from graph.outputs import still_there
 from graph.pace import builds
@@ -147,7 +148,7 @@ def _decide(
     forced: bool,
 ) -> Planned:
     try:
-        ready = prepare(step, outcomes, read, world)
+        ready = prepared(step, outcomes, read, world, cache) if not forced else prepare(step, outcomes, read, world)
     except DarkroomError as error:
         if isinstance(error, MissingError) and not step.linked:
             raise

@@ -70,6 +70,10 @@ class Ready:
     recipe: str
     key: str
     placed: Placed
+    rung: str = ""
+    """How it is done because memory was short before (graph/ladder.py); "" where it was not."""
+    foot: Ready | None = None
+    """Of a step on a rung: what it is where memory is not short."""
 
     @property
     def files(self) -> tuple[FileRef, ...]:

@@ -178,7 +178,7 @@ def _text_of(file: str) -> bytes | None:
         if not os.path.isfile(file):
             return None
         with open(file, "rb") as stream:
-            data = stream.read(_LARGEST)
+            data = stream.read(min(os.fstat(stream.fileno()).st_size, _LARGEST))  # read takes all that it is told
     except (OSError, ValueError):
         return None
     return None if data.startswith(STARTS) else data

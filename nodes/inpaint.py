@@ -6,7 +6,7 @@ from graph.node import Context, Field, Node
 from graph.values import Latents, Mask, Picture, Vae
 
 
-class Inpaint(Node, kind="inpaint", version=1, accelerated=True):
+class Inpaint(Node, kind="inpaint", version=1, accelerated=True, saves=("tiles",)):
     """Encode a picture with a mask, for a sampler that paints what is white in the mask and keeps what is black.
 
     Any model paints from them: one trained for inpainting sees the mask and what is around it; every other is held

@@ -13,7 +13,7 @@ from nodes.sd.methods import Method, ScheduleName, method_schema, resolved, sche
 from nodes.sd.settings import Compat, Settings, check
 
 
-class Sampler(Node, kind="sampler", version=2, accelerated=True, endings=("end_step",)):
+class Sampler(Node, kind="sampler", version=2, accelerated=True, endings=("end_step",), saves=("halves",)):
     """Denoise latents step by step, steered by two prompts.
 
     latents: noise, or a clean picture to repaint (its `strength` says how much: 0 returns it, 1 keeps almost

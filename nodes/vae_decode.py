@@ -13,7 +13,7 @@ class Pictures(NamedTuple):
     images: list[Picture]
 
 
-class VaeDecode(Node, kind="vae_decode", version=1, accelerated=True):
+class VaeDecode(Node, kind="vae_decode", version=1, accelerated=True, saves=("tiles",)):
     """Turn latents into pictures, one at a time.
 
     image: the first of the batch; images: all of them. RGB; values outside the range of a pixel are clipped.

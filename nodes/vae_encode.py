@@ -6,7 +6,7 @@ from graph.node import Context, Field, Node
 from graph.values import Latents, Picture, Vae
 
 
-class VaeEncode(Node, kind="vae_encode", version=1, accelerated=True):
+class VaeEncode(Node, kind="vae_encode", version=1, accelerated=True, saves=("tiles",)):
     """Encode a picture into a model's latent space.
 
     The VAE gives a distribution; one sample of it is drawn with `seed`, and a sampler draws on from there.

@@ -270,3 +270,40 @@ def test_why_compares_with_the_run_that_was_followed_last(desk: Desk) -> None:
     told = json.loads(desk.capsys.readouterr().out)
 
     assert [("one", "three")] == [(change["before"], change["now"]) for change in told["changes"]]
+
+
+SHORT = '''\
+"""One node."""
+
+from pathlib import Path
+
+from darkroom import Context, Node, OutOfMemory
+
+
+class Short(Node, kind="short", version=1, accelerated=True, saves=("tiles",)):
+    """Say how memory is saved."""
+
+    def run(self, ctx: Context) -> str:
+        if Path("short").exists() and not ctx.saving:
+            raise OutOfMemory("no memory is left")
+        return ctx.saving or "whole"
+'''
+
+
+def test_a_result_that_a_lack_of_memory_changed_leaves_no_trail_and_force_undoes_it(desk: Desk) -> None:
+    Path("own/short.py").write_text(SHORT)
+    Path("short.yaml").write_text("darkroom: 1\nnodes: {how: {use: short}}\noutputs: {how: $how}\n")
+    Path("short").touch()
+    words = ("short.yaml", "--nodes", "own")
+
+    def made(*more: str) -> tuple[str, str]:
+        *_, finished, ended = desk.run(*words, *more)
+        return finished["action"], ended["outputs"][0]["value"]
+
+    assert ("run", "tiles") == made()
+    assert not desk.follows(*words)
+    Path("short").unlink()
+    assert ("hit", "tiles") == made()
+    assert ("run", "whole") == made("--force", "how")
+    assert ("hit", "whole") == made()
+    assert desk.follows(*words)

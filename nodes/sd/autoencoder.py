@@ -21,7 +21,7 @@ from nodes.sd.noise import generator, state
 from nodes.sd.residency import weights
 from nodes.sd.room import check_room
 from nodes.sd.tensors import channels_last, freeze, in_layout, thaw
-from nodes.sd.vae_tiles import Span, in_tiles, spans, tile_side
+from nodes.sd.vae_tiles import Span, granted, in_tiles, spans, tile_side
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
 
@@ -57,10 +57,10 @@ def encoded(ctx: Context, vae: Any, pixels: torch.Tensor, factor: int, tile: int
     """
 
     def compute(part: torch.Tensor) -> torch.Tensor:
-        moments: torch.Tensor = vae.encode(part.to(vae.device, vae.dtype)).latent_dist.parameters
+        moments: torch.Tensor = vae.encode(part.to(ctx.device, vae.dtype)).latent_dist.parameters
         return moments
 
-    rows, columns = _tiles(pixels, factor, tile, factor)
+    rows, columns = _tiles(pixels, factor, granted(ctx, tile), factor)
     return in_tiles(_counted(ctx, compute, len(rows) * len(columns)), pixels, rows, columns, factor, 1)
 
 
@@ -86,10 +86,10 @@ def decode_latents(ctx: Context, handle: Vae, latents: Latents, tile: int | None
                 f"latents have {samples.shape[1]} channels, but this VAE takes {vae.config.latent_channels}",
                 hint="Decode with the VAE of the same model.",
             )
-        down, across = _tiles(samples, 1, tile, factor)
+        down, across = _tiles(samples, 1, granted(ctx, tile), factor)
 
         def compute(part: torch.Tensor) -> torch.Tensor:
-            return family.decode(vae, part.to(vae.device, vae.dtype))
+            return family.decode(vae, part.to(ctx.device, vae.dtype))
 
         counted = _counted(ctx, compute, len(samples) * len(down) * len(across))
         return [to_picture(_finite(in_tiles(counted, one, down, across, 1, factor))) for one in samples.split(1)]
@@ -151,7 +151,7 @@ def _finite(made: torch.Tensor) -> torch.Tensor:
 
 def _refuse_room(ctx: Context, what: str, floor: float, size: tuple[int, int], tile: int | None, factor: int) -> None:
     """floor: numbers in memory at one time for each pixel of the picture."""
-    side = tile_side(*size, tile)
+    side = tile_side(*size, granted(ctx, tile))
     part = (min(size[0], side), min(size[1], side))
     needed = int(floor * part[0] * part[1]) * compute_dtype("vae", ctx.precision).itemsize
     check_room(what if part == size else f"{what} a tile", needed, ctx.device, part, factor)

@@ -52,5 +52,5 @@ class _Longer(torch.nn.Module):
         """ids: int, any shape; those past the table are rows of `more`."""
         known = self.table.num_embeddings
         rows: torch.Tensor = self.table(ids.clamp(max=known - 1))
-        rows[ids >= known] = self.more[ids[ids >= known] - known]
+        rows[ids >= known] = self.more[ids[ids >= known] - known].to(rows.device)
         return rows

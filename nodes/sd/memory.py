@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,9 @@ UNLIMITED = 1 << 62
 """In bytes: what a device has free that cannot say."""
 _ASKED = re.compile(r"[Tt]ried to allocate ([\d.]+) ?([KMG]iB|bytes)", re.ASCII)
 _UNITS = {"bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_SIGNS = ("out of memory", "can't allocate memory", "not enough memory")
+_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
+_WORDLESS = "could not create a primitive"
+"""All that oneDNN says when it has no memory for its plans; where it knows of none, it goes on to say so."""
 
 
 def free_bytes(device: str) -> int:
@@ -36,7 +40,7 @@ def total_bytes(device: str) -> int:
         return int(torch.cuda.get_device_properties(device).total_memory)
     if kind == "mps":
         return int(torch.mps.recommended_max_memory())
-    return min(_installed(), _allowed()) if kind == "cpu" else UNLIMITED
+    return min(_installed(), _allowed(), _limit()) if kind == "cpu" else UNLIMITED
 
 
 @contextmanager
@@ -45,9 +49,13 @@ def named_out_of_memory(device: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if isinstance(error, RuntimeError) and not any(sign in str(error) for sign in _SIGNS):
+        if isinstance(error, RuntimeError) and not _tells_of_memory(str(error)):
             raise
         raise out_of_memory(device, str(error)) from error
+
+
+def _tells_of_memory(said: str) -> bool:
+    return said == _WORDLESS or any(sign in said for sign in _SIGNS)
 
 
 def out_of_memory(device: str, said: str) -> OutOfMemory:
@@ -63,8 +71,12 @@ def out_of_memory(device: str, said: str) -> OutOfMemory:
 
 
 def _available() -> int:
-    """Source: proc(5), MemAvailable: what can be had without swapping."""
-    return _told().get("MemAvailable", UNLIMITED)
+    """Source: proc(5), MemAvailable: what can be had without swapping; statm: what this process has, in pages."""
+    available, limit = _told().get("MemAvailable", UNLIMITED), _limit()
+    if limit == UNLIMITED:
+        return available
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    return min(available, max(0, limit - taken))
 
 
 def _installed() -> int:
@@ -79,6 +91,16 @@ def _told() -> dict[str, int]:
     except OSError:
         return {}
     return {name: int(size) << 10 for name, size in lines}
+
+
+def _limit() -> int:
+    """What this process may have at most (ulimit -v), where that can be compared with what it has."""
+    if not sys.platform.startswith("linux"):
+        return UNLIMITED
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return UNLIMITED if limit == resource.RLIM_INFINITY else limit
 
 
 def _allowed() -> int:

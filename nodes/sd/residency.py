@@ -6,7 +6,8 @@
 
 There is one owner, `weights`. A step borrows a module with `use`; nobody else keeps one. The state is one table,
 least recently used first, from what decides the weights' bits (content, component, dtype, patches) to the module,
-its size, where it is, and how many steps are using it. On the CPU nothing ever moves.
+its size, where it is, and how many steps are using it. On the CPU nothing moves; what is idle there is forgotten when
+a step runs out of memory. Where memory must be saved, a module stays in main memory and its layers visit the device.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -27,6 +28,7 @@ from graph.node import Context
 from graph.values import ModelHandle, TextEncoder
 from nodes.sd import families
 from nodes.sd.checkpoints import compute_dtype, load
+from nodes.sd.layers import visiting
 from nodes.sd.memory import free_bytes, named_out_of_memory
 from nodes.sd.models import opened
 from nodes.sd.patches import apply
@@ -72,19 +74,23 @@ class Weights:
         Raises MissingError for weights that cannot be loaded; OutOfMemory, also for what the step itself does
         with the module, after everything idle was moved off the device.
         """
-        with named_out_of_memory(ctx.device):
+        with self._making_room(ctx.device), named_out_of_memory(ctx.device):
             held = self._borrow(handle, ctx)
         try:
-            with named_out_of_memory(ctx.device):
+            with self._making_room(ctx.device), named_out_of_memory(ctx.device), _there(held, ctx.device):
                 yield held.module
+        finally:
+            self._return(held)
+
+    @contextmanager
+    def _making_room(self, device: str) -> Iterator[None]:
+        """Where memory is not enough, move everything idle out before that is told: a second try finds the room."""
+        try:
+            yield
         except OutOfMemory:
-            self._return(held)
-            self._make_room(ctx.device, None)
+            with named_out_of_memory("cpu"):
+                self._make_room(device, None)
             raise
-        except BaseException:
-            self._return(held)
-            raise
-        self._return(held)
 
     def release(self, handle: ModelHandle) -> None:
         """Forget a component's weights, in every precision. A step that uses them keeps them until it ends.
@@ -106,11 +112,23 @@ class Weights:
     def _borrow(self, handle: ModelHandle, ctx: Context) -> Held:
         with self._lock:
             held = self._loaded(handle, ctx)
-            if held.device != ctx.device:
-                self._make_room(ctx.device, held.size + WORKING_BYTES)
-                self._move(held, ctx.device)
             held.users += 1
+            try:
+                self._bring(held, ctx)
+            except BaseException:
+                self._return(held)
+                raise
             return held
+
+    def _bring(self, held: Held, ctx: Context) -> None:
+        """Move a module to where it is to be. While memory must be saved nothing idle stays on the device."""
+        device = "cpu" if ctx.saving else ctx.device
+        if ctx.saving:
+            self._make_room(ctx.device, None)
+        elif held.device != device:
+            self._make_room(device, held.size + WORKING_BYTES)
+        if held.device != device:
+            self._move(held, device)
 
     def _return(self, held: Held) -> None:
         with self._lock:
@@ -142,13 +160,19 @@ class Weights:
         }
 
     def _make_room(self, device: str, wanted: int | None) -> None:
-        """Move idle weights off a device, least recently used first, until `wanted` bytes are free; None: all."""
+        """Move idle weights off a device, least recently used first, until `wanted` bytes are free; None: all.
+
+        Out of main memory there is nowhere to go: what is idle is forgotten.
+        """
         with self._lock:
-            idle = [held for held in self._held.values() if held.device == device != "cpu" and not held.users]
-            for held in idle:
+            idle = [key for key, held in self._held.items() if held.device == device and not held.users]
+            for key in idle:
                 if wanted is not None and self._budget(device) >= wanted:
                     return
-                self._move(held, "cpu")
+                if device == "cpu":
+                    del self._held[key]
+                else:
+                    self._move(self._held[key], "cpu")
 
     def _move(self, held: Held, device: str) -> None:
         left, held.device = held.device, device
@@ -172,6 +196,11 @@ def _safety_checker(path: Path, dtype: torch.dtype) -> torch.nn.Module:
     from nodes.sd.safety_net import load_safety  # imports transformers, which a run without a checker may not need yet
 
     return load_safety(path, dtype)
+
+
+def _there(held: Held, device: str) -> AbstractContextManager[None]:
+    """See that a module in main memory computes on another device; who borrowed it first does."""
+    return visiting(held.module, device) if held.device != device and held.users == 1 else nullcontext()
 
 
 def _read(handle: ModelHandle, path: Path, dtype: torch.dtype, known: Mapping[str, torch.Tensor]) -> torch.nn.Module:

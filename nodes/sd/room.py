@@ -11,12 +11,12 @@ import math
 
 import torch
 
-from graph.errors import OutOfMemory
+from graph.errors import TooLarge
 from nodes.sd.memory import UNLIMITED, in_words, total_bytes
 
 
 def check_room(what: str, needed: int, device: str, size: tuple[int, int], step: int) -> None:
-    """Raise OutOfMemory where a device could not hold `needed` bytes if it had nothing else to hold.
+    """Raise TooLarge where a device could not hold `needed` bytes if it had nothing else to hold.
 
     size: width and height in pixels, to which `needed` is in proportion; step: what both are multiples of.
     """
@@ -26,7 +26,7 @@ def check_room(what: str, needed: int, device: str, size: tuple[int, int], step:
     shrink = math.sqrt(has / needed)
     wide, high = (max(step, int(side * shrink) // step * step) for side in size)
     takes = f"{what} of {size[0]} x {size[1]} pixels takes at least {in_words(needed)}"
-    raise OutOfMemory(
+    raise TooLarge(
         f"{takes}, and {device} has {in_words(has)} in all",
         hint=f"The largest size of this shape that could fit is {wide} x {high}.",
     )

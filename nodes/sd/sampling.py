@@ -17,6 +17,7 @@ from nodes.sd import families
 from nodes.sd.bookmarks import Found, Sampling, Stand, found, go_on, stand
 from nodes.sd.checkpoints import compute_dtype
 from nodes.sd.families import Family, Prompt, Task
+from nodes.sd.halves import unbatched
 from nodes.sd.methods import METHODS
 from nodes.sd.models import Model, opened
 from nodes.sd.noise import state
@@ -58,12 +59,14 @@ def sample(
         ctx.warn(told)
     _refuse_size(ctx, family, described, latents, settings)
     with weights.use(model, ctx) as denoiser, torch.inference_mode():
-        like = next(denoiser.parameters())  # a module's own .device and .dtype look through all of it
+        # Its weights may wait elsewhere, and a module's own .dtype looks through all of it.
+        like = torch.empty(0, dtype=next(denoiser.parameters()).dtype, device=ctx.device)
         channels, *_ = family.latent_shape(described, None, None)
         begin = partial(_task, family, described, latents, settings, like)
         with steered(ctx, controls, begin(positive, negative, None), denoiser) as held:
             prompts = Prompts(positive, negative, lambda *task: family.prepare(described, denoiser, begin(*task)))
-            job = Job(ctx, family, denoiser, described, prompts, held, settings, found(ctx, like))
+            lent = unbatched(ctx, denoiser)
+            job = Job(ctx, family, lent, described, prompts, held, settings, found(ctx, like))
             adds = METHODS[settings.method].adds
             done: list[Sampled] = []
             for start in starts(latents, noise, family, channels, like, adds):
@@ -254,9 +257,10 @@ def _refuse_parts(latents: Latents, noise: Latents | None, settings: Settings) -
 
 def _refuse_size(ctx: Context, family: Family, model: Model, latents: Latents, settings: Settings) -> None:
     *_, rows, columns = latents.samples.shape
-    guided, factor = 2 if settings.cfg > 1 else 1, family.factor(model)
+    together = 2 if settings.cfg > 1 and ctx.saving != "halves" else 1
+    factor = family.factor(model)
     size, floors = (columns * factor, rows * factor), family.floors(model)
-    step = int(floors.step * rows * columns) * guided * compute_dtype("unet", ctx.precision).itemsize
+    step = int(floors.step * rows * columns) * together * compute_dtype("unet", ctx.precision).itemsize
     check_room("sampling", step, ctx.device, size, factor)
     try:
         picture = int(floors.decode * tile_area(*size) / factor**2) * compute_dtype("vae", ctx.precision).itemsize

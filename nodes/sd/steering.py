@@ -18,6 +18,7 @@ from graph.errors import StepError
 from graph.node import Context
 from graph.values import Control, Picture
 from nodes.sd.families import Steering, Task
+from nodes.sd.halves import unbatched
 from nodes.sd.residency import weights
 
 ALIKE = ("cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type")
@@ -96,9 +97,9 @@ def _held(ctx: Context, control: Control, task: Task, denoiser: Any, borrowed: E
             f'the picture for ControlNet "{name}" is resized from {control.image.width} x {control.image.height} '
             f"to {task.width} x {task.height} pixels"
         )
-    like = next(module.parameters())
-    picture = prepared(control.image, task.width, task.height).to(like.device, like.dtype)
-    return Held(Net(module, picture, control.strength), control.start, control.end)
+    dtype = next(module.parameters()).dtype
+    picture = prepared(control.image, task.width, task.height).to(ctx.device, dtype)
+    return Held(Net(unbatched(ctx, module), picture, control.strength), control.start, control.end)
 
 
 def _listed(said: object) -> object:

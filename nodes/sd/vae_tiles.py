@@ -11,15 +11,23 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from graph.node import Context
 from nodes.sd.tiles import windows
 
 WHOLE, TILE = 1536 * 1024, 768
 """Unless the user says otherwise, pictures of more pixels are done in tiles of this side. The device is not asked: a
 workflow gives the same bits everywhere, and at every size that models are trained at those of the whole picture."""
+SMALL = 256
+"""The side of the tiles at most where memory is not enough otherwise."""
 SHARED = 4
 """Neighbours share a quarter of a tile's side, as in diffusers."""
 Span = tuple[int, int]
 """From and to, along a side."""
+
+
+def granted(ctx: Context, tile: int | None) -> int | None:
+    """The tile that the user asks for, or a smaller one where memory must be saved."""
+    return min(tile or SMALL, SMALL) if ctx.saving == "tiles" else tile
 
 
 def tile_side(width: int, height: int, tile: int | None) -> int:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graph.keys import Content, differences, key_of, recipe, tagged
+from graph.keys import Content, differences, key_of, recipe, revised, tagged
 
 SCALARS = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | st.binary(max_size=4)
@@ -41,6 +41,14 @@ def key(value: object, port: str = "a") -> str:
 @given(VALUES, VALUES)
 def test_two_values_share_a_key_only_if_they_are_the_same(one: object, other: object) -> None:
     assert (typed(one) == typed(other)) == (key(one) == key(other))
+
+
+@given(VALUES)
+def test_a_revised_recipe_is_the_one_that_would_be_written(value: object) -> None:
+    there, here = (recipe("kind", 1, {"value": value}, {"a": "d"}, precision) for precision in ("fp16", "fp32"))
+
+    assert here == revised(there, precision="fp32", saving="")
+    assert here != revised(there, precision="fp32", saving="tiles")
 
 
 @pytest.mark.parametrize(

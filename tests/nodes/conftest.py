@@ -21,6 +21,7 @@ class Bench:
     folder: Path
     device: str = "cpu"
     precision: str = "fp32"
+    saving: str = ""
     steps: list[tuple[int, int]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     places: dict[str, Path] = field(default_factory=dict)
