@@ -106,7 +106,8 @@ def code(folders: list[str]) -> str:
     """The state of all code that may decide a run: Darkroom's own, that in `folders`, and what is installed."""
     own = [ROOT / "darkroom.py", ROOT / "runner.py", *_sources(ROOT / "graph"), *_sources(ROOT / "nodes")]
     named = [path for folder in folders for path in _sources(Path(folder))]
-    states = [(str(path), stamp(str(path), True)) for path in (*own, *named, *sys.path)]
+    installed = [path for path in sys.path if path != str(ROOT)]  # there, more comes and goes than code
+    states = [(str(path), stamp(str(path), True)) for path in (*own, *named, *installed)]
     return hashlib.sha256(json.dumps(states).encode("utf-8", "surrogatepass")).hexdigest()
 
 

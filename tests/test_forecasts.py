@@ -43,6 +43,7 @@ def shell(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
     return Shell(capsys, tmp_path)
 
 
+@pytest.mark.slow  # it compares times, which tests beside it disturb; tests/graph/test_forecast.py holds the rules
 def test_more_steps_are_forecast_from_fewer(shell: Shell) -> None:
     for steps in (10, 20):
         shell.run(steps=steps)
@@ -52,6 +53,7 @@ def test_more_steps_are_forecast_from_fewer(shell: Shell) -> None:
     assert 1 / FACTOR < forecast / measured < FACTOR
 
 
+@pytest.mark.slow
 def test_another_seed_is_forecast_to_cost_what_was_measured(shell: Shell) -> None:
     shell.run(steps=20)
     told = shell.plan(steps=20, seed=2)

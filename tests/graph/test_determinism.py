@@ -81,15 +81,16 @@ def test_a_node_that_runs_twice_in_one_run_and_is_never_kept(lab: Lab) -> None:
     assert [TOLD] == warnings(lab, CHAIN % ", cache: false", force=("c",))
 
 
-def test_a_node_that_another_process_ran_meanwhile(lab: Lab) -> None:
+def test_what_another_process_gave_meanwhile_is_taken(lab: Lab) -> None:
     RECITED[:] = ["one", "two"]
     mine, heard = lab.open(), Heard()
     decided = plan(lab.graph(ONE), mine, lab.world(mine))
     lab.run(ONE)
-    execute(decided, mine, heard, lab.world(mine))
+    results = execute(decided, mine, heard, lab.world(mine), keep_values=True)
     mine.close()
 
-    assert [TOLD] == heard.warnings
+    assert ({"a": "hit"}, {"a": "one"}) == (results.actions, results.outputs)
+    assert [] == heard.warnings
 
 
 def test_the_last_value_is_the_one_that_is_kept(lab: Lab) -> None:

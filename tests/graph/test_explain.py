@@ -173,7 +173,9 @@ class NewSay(Say, kind="say", version=2):
 def test_a_version_is_told_with_the_kind(lab: Lab) -> None:
     lab.run(CHAIN)
 
-    assert "version of say was 1, is now 2" == reasons(changed_lab(lab, NewSay), CHAIN)["word"]
+    told = reasons(changed_lab(lab, NewSay), CHAIN)["word"]
+
+    assert "version of say was 1, is now 2; its code changed (tests/graph/test_explain.py)" == told
 
 
 def test_another_kind_is_told_and_nothing_else(lab: Lab) -> None:
