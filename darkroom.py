@@ -9,14 +9,16 @@ A node needs `Node`, `Field`, `Context` and the value types of its ports; see do
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 
 from graph import gauge
 from graph.cache import Cache, Memory, open_cache
@@ -229,17 +231,37 @@ def _release(handle: ModelHandle) -> None:
 
 
 def _watch(node: type[Node], device: str) -> Callable[[], Spent]:
-    """Watch a step with weights. The first one of a process imports what computes with them: that is told apart."""
+    """Watch a step with weights, and tell apart what is imported for it: once a process, whatever there is to do.
+
+    The first such step of a process starts what computes with weights; what later ones import counts as loading.
+    """
     if not node.__module__.startswith("nodes."):
         return gauge.watch(node, device)
     start, before = time.perf_counter(), gauge.in_use()
     was_there = "nodes.sd.gauge" in sys.modules
     from nodes.sd.gauge import watch
 
-    starting = 0.0 if was_there else time.perf_counter() - start
+    _import_for(node)
+    importing = time.perf_counter() - start
     base = 0 if was_there else max(0, gauge.in_use()[1] - before[1])
     spent = watch(node, device)
-    return lambda: replace(spent(), starting=starting, base=base)
+
+    def told() -> Spent:
+        found = spent()
+        if was_there:
+            return replace(found, loading=found.loading + importing)
+        return replace(found, starting=importing, base=base)
+
+    return told
+
+
+def _import_for(node: type[Node]) -> None:
+    """Import what the node itself imports first when it is run; what fails to, fails there."""
+    run = getattr(node, "run", None)
+    for name in run.__code__.co_names if isinstance(run, FunctionType) else ():
+        if name.startswith("nodes.sd.") and name not in sys.modules:
+            with suppress(Exception):
+                importlib.import_module(name)
 
 
 def _warner(sink: Sink) -> Callable[[str], None]:

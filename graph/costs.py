@@ -35,7 +35,7 @@ _FEW = 8
 _LONG = 0.02
 """Seconds from which on a step is measured however many of its kind were."""
 _MANY = 100
-"""Modules; a step that imports more spent its time on that, and says nothing of its own work."""
+"""Modules; a step that imports more, and was not watched, says nothing of its own work."""
 _WORD = 24
 """Letters up to which a text counts as a word that chooses something."""
 
@@ -85,7 +85,7 @@ class Meter:
         if len(found) >= _FEW and seconds < _LONG:
             return
         modules, self._modules = self._modules, len(sys.modules)
-        if self._modules - modules > _MANY and not spent.starting:
+        if self._modules - modules > _MANY and not spent.starting + spent.loading:
             return
         effort = effort_of(ready.node, self._arrived(step))
         weights = weights_of(step, self._graph, self._ready) if step.accelerated else ""
