@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
@@ -29,8 +30,18 @@ _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 """What the system makes up when it is read."""
 
 
+def begun(request: argparse.Namespace) -> tuple[str, str]:
+    """The name of a run's trail and the state of its code, before anything is read.
+
+    Where packages are installed, a run may itself add an entry: its output folder.
+    """
+    name = name_of(request)
+    return (name, code(request.nodes, ())) if name else ("", "")
+
+
 def lay(
     request: argparse.Namespace,
+    beginning: tuple[str, str],
     graph: Graph,
     results: Results,
     world: World,
@@ -40,12 +51,12 @@ def lay(
 ) -> None:
     """Keep the trail of a run that is done.
 
-    seen: what was looked at since before the workflow was read. warnings: what was told of the workflow.
+    beginning: what `begun` gave. seen: what was looked at since. warnings: what was told of the workflow.
     Leaves none of a run that may end otherwise when it is asked for again, where something failed, is not to be
-    cached, was changed by a lack of memory, or names a file by what another step gives; and none where a change of
-    what was looked at might not show.
+    cached, was changed by a lack of memory, or names a file by what another step gives; and none where what
+    decides the run was changed while it went on, or where a change of it might not show.
     """
-    name = name_of(request)
+    name, _ = beginning
     if not name or not results.ok or not all(map(_may_be_repeated, graph.steps.values())):
         return
     if any(event.device and is_reached_by_climbing(event.key, cache) for event in results.finished.values()):
@@ -53,15 +64,17 @@ def lay(
     with watching(seen):
         is_same = _has_same_files(graph, results, cache)
     written = tuple(_written(graph, results, cache))
-    looked = _looked(seen, [os.path.abspath(request.file), *(file[0] for file in written if file)])
+    file = os.path.abspath(request.file)
+    looked = _looked(seen, [file, *(left[0] for left in written if left)])
     states = looked.stamps()
+    is_same = is_same and begun(request) == beginning and not seen.changed() & {file, *states}
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
         return
     trail = {
         "format": FORMAT,
         "workflow": graph.workflow.name,
         "asked": asked_of(graph, world).as_json(),
-        "code": code(request.nodes),
+        "code": code(request.nodes, sys.path),
         "looked": states,
         "listed": sorted(looked.listed),
         "warnings": list(warnings),

@@ -21,7 +21,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +102,11 @@ def name_of(request: argparse.Namespace) -> str:
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def code(folders: list[str]) -> str:
-    """The state of all code that may decide a run: Darkroom's own, that in `folders`, and what is installed."""
+def code(folders: Sequence[str], installed: Sequence[str]) -> str:
+    """The state of all code that may decide a run: Darkroom's own, that in `folders`, and what is installed there."""
     own = [ROOT / "darkroom.py", ROOT / "runner.py", *_sources(ROOT / "graph"), *_sources(ROOT / "nodes")]
     named = [path for folder in folders for path in _sources(Path(folder))]
-    states = [(str(path), stamp(str(path), True)) for path in (*own, *named, *sys.path)]
+    states = [(str(path), stamp(str(path), True)) for path in (*own, *named, *installed)]
     return hashlib.sha256(json.dumps(states).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -125,7 +125,7 @@ def _read(cache: Cache, name: str, request: argparse.Namespace) -> Trail | None:
 def _holds(trail: Trail, cache: Cache, folders: list[str]) -> bool:
     listed = set(trail["listed"])
     return (
-        trail["code"] == code(folders)
+        trail["code"] == code(folders, sys.path)
         and all(stamp(path, path in listed) == state for path, state in trail["looked"].items())
         and all(stands(*file) for file in trail["files"])
         and cache.gives({step[KEY]: step[DIGESTS] for step in trail["steps"] if step[KEY]})
