@@ -86,12 +86,12 @@ def run(request: argparse.Namespace) -> int:
 def _run(request: argparse.Namespace, display: Display) -> int:
     from graph.context import stoppable
     from graph.errors import MissingError
-    from graph.laying import lay
+    from graph.laying import begun, lay
     from graph.requests import is_picture, noted_picture, refuse_sweep
     from graph.witness import Seen, watching
 
     refuse_sweep(request)
-    seen = Seen()
+    beginning, seen = begun(request), Seen()
     with watching(seen):
         workflow, note = noted_picture(request, _say) if is_picture(request.file) else (_load(request), None)
     with stoppable() as stop, _session(request, display) as session:
@@ -100,7 +100,8 @@ def _run(request: argparse.Namespace, display: Display) -> int:
             _warn(graph)
             planned = session.plan(graph, request.force)
         results = session.run(planned, stop=stop)
-        lay(request, graph, results, session.world, session.cache, seen, [str(warning) for warning in graph.warnings])
+        warnings = [str(warning) for warning in graph.warnings]
+        lay(request, beginning, graph, results, session.world, session.cache, seen, warnings)
     display.close()
     if note:
         note(results.saved, "run" in results.actions.values())

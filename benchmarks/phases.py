@@ -72,7 +72,7 @@ def request(shape: str, nodes: int, folder: Path) -> argparse.Namespace:
 def planned(asked: argparse.Namespace, heard: Heard, clock: Clock) -> None:
     """Do what `runner.run` does of a run without a trail."""
     import darkroom
-    from graph.laying import lay
+    from graph.laying import begun, lay
     from graph.wiring import wire
     from graph.witness import Seen, watching
     from graph.workflow import load
@@ -80,7 +80,7 @@ def planned(asked: argparse.Namespace, heard: Heard, clock: Clock) -> None:
     clock.end("import")
     session = darkroom.open_session(cache=asked.cache, out=asked.out, nodes=asked.nodes, sink=heard)
     clock.end("open the cache")
-    seen = Seen()
+    beginning, seen = begun(asked), Seen()
     with watching(seen):
         workflow = load(asked.file)
         clock.end("read the file")
@@ -90,7 +90,7 @@ def planned(asked: argparse.Namespace, heard: Heard, clock: Clock) -> None:
         clock.end("plan")
     results = session.run(plan)
     clock.end("execute")
-    lay(asked, graph, results, session.world, session.cache, seen, ())
+    lay(asked, beginning, graph, results, session.world, session.cache, seen, ())
     clock.end("lay the trail")
     session.cache.close()
     clock.end("close the cache")

@@ -21,7 +21,7 @@ from graph.files import digest_of
 from graph.ladder import is_reached_by_climbing
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
-from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, name_of
+from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, folder_of, installed, name_of
 from graph.values import SavedFile, decode
 from graph.witness import SIZE, Seen, are_settled, stamp, watching
 
@@ -29,8 +29,15 @@ _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 """What the system makes up when it is read."""
 
 
+def begun(request: argparse.Namespace) -> tuple[str, str]:
+    """The name of a run's trail and the state of its code, before anything is read."""
+    name = name_of(request)
+    return (name, code(request.nodes)) if name else ("", "")
+
+
 def lay(
     request: argparse.Namespace,
+    beginning: tuple[str, str],
     graph: Graph,
     results: Results,
     world: World,
@@ -40,12 +47,12 @@ def lay(
 ) -> None:
     """Keep the trail of a run that is done.
 
-    seen: what was looked at since before the workflow was read. warnings: what was told of the workflow.
+    beginning: what `begun` gave. seen: what was looked at since. warnings: what was told of the workflow.
     Leaves none of a run that may end otherwise when it is asked for again, where something failed, is not to be
-    cached, was changed by a lack of memory, or names a file by what another step gives; and none where a change of
-    what was looked at might not show.
+    cached, was changed by a lack of memory, or names a file by what another step gives; and none where what
+    decides the run was changed while it went on, or where a change of it might not show.
     """
-    name = name_of(request)
+    name, own_code = beginning
     if not name or not results.ok or not all(map(_may_be_repeated, graph.steps.values())):
         return
     if any(event.device and is_reached_by_climbing(event.key, cache) for event in results.finished.values()):
@@ -53,15 +60,18 @@ def lay(
     with watching(seen):
         is_same = _has_same_files(graph, results, cache)
     written = tuple(_written(graph, results, cache))
-    looked = _looked(seen, [os.path.abspath(request.file), *(file[0] for file in written if file)])
+    file = os.path.abspath(request.file)
+    looked = _looked(seen, f"{folder_of(request)}{os.sep}", [file, *(left[0] for left in written if left)])
     states = looked.stamps()
+    is_same = is_same and begun(request) == beginning and not seen.changed() & {file, *states}
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
         return
     trail = {
         "format": FORMAT,
         "workflow": graph.workflow.name,
         "asked": asked_of(graph, world).as_json(),
-        "code": code(request.nodes),
+        "code": own_code,
+        "installed": installed(),  # only now: the run itself may have added its output folder there
         "looked": states,
         "listed": sorted(looked.listed),
         "warnings": list(warnings),
@@ -108,10 +118,10 @@ def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[tuple[str
                 yield value.path, value.digest, value.size
 
 
-def _looked(seen: Seen, without: Collection[str]) -> Seen:
-    """What decides the run: not what is compared by content, nor the cache itself."""
+def _looked(seen: Seen, cache: str, without: Collection[str]) -> Seen:
+    """What decides the run: not what is compared by content, nor what lies in the cache."""
     asked = (seen.asked | set(DEVICES)) - set(without)
-    kept = {path for path in asked if not path.startswith(_NOT_FILES) or path in DEVICES}
+    kept = {path for path in asked if not path.startswith((*_NOT_FILES, cache)) or path in DEVICES}
     kept = {path for path in kept if not (path.endswith(".py") and path.startswith(f"{ROOT}{os.sep}"))}  # `code`
     return Seen(kept, seen.listed | set(DEVICES))
 

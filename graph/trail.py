@@ -21,7 +21,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ Say = Callable[[str], None]
 def follow(request: argparse.Namespace, sink: Sink, say: Say) -> bool:
     """Do a run whose trail still holds, if this is one; otherwise do nothing. Gives which it was."""
     start = time.perf_counter()
-    name, folder = name_of(request), _folder(request)
+    name, folder = name_of(request), folder_of(request)
     if not name or folder is None or not (folder / f"v{CACHE_FORMAT}" / "index").exists():
         return False
     cache = open_cache(folder, lambda message: sink.emit(Warned(message)))
@@ -102,12 +102,19 @@ def name_of(request: argparse.Namespace) -> str:
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def code(folders: list[str]) -> str:
-    """The state of all code that may decide a run: Darkroom's own, that in `folders`, and what is installed."""
-    own = [ROOT / "darkroom.py", ROOT / "runner.py", *_sources(ROOT / "graph"), *_sources(ROOT / "nodes")]
-    named = [path for folder in folders for path in _sources(Path(folder))]
-    installed = [path for path in sys.path if path != str(ROOT)]  # there, more comes and goes than code
-    states = [(str(path), stamp(str(path), True)) for path in (*own, *named, *installed)]
+def code(folders: Sequence[str]) -> str:
+    """The state of the code that may decide a run: Darkroom's own, and that in `folders`."""
+    own = [str(ROOT / "darkroom.py"), str(ROOT / "runner.py"), *_sources(ROOT / "graph"), *_sources(ROOT / "nodes")]
+    return _state([*own, *(path for folder in folders for path in _sources(Path(folder)))])
+
+
+def installed() -> str:
+    """The state of the folders that Python imports from; beside Darkroom's own code more comes and goes than code."""
+    return _state([path for path in sys.path if path != str(ROOT)])
+
+
+def _state(paths: Sequence[str]) -> str:
+    states = [(path, stamp(path, True)) for path in paths]
     return hashlib.sha256(json.dumps(states).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -126,7 +133,7 @@ def _read(cache: Cache, name: str, request: argparse.Namespace) -> Trail | None:
 def _holds(trail: Trail, cache: Cache, folders: list[str]) -> bool:
     listed = set(trail["listed"])
     return (
-        trail["code"] == code(folders)
+        (trail["code"], trail["installed"]) == (code(folders), installed())
         and all(stamp(path, path in listed) == state for path, state in trail["looked"].items())
         and all(stands(*file) for file in trail["files"])
         and cache.gives({step[KEY]: step[DIGESTS] for step in trail["steps"] if step[KEY]})
@@ -166,7 +173,8 @@ def _note_latest(trail: Trail, cache: Cache, name: str) -> None:
 # What it is made from
 
 
-def _folder(request: argparse.Namespace) -> Path | None:
+def folder_of(request: argparse.Namespace) -> Path | None:
+    """Where the cache of a request is; None where that cannot be told."""
     try:
         return Path(request.cache).expanduser() if request.cache else default_folder()
     except RuntimeError:

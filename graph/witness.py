@@ -22,6 +22,7 @@ from typing import Any
 _CALLS = ((os, "stat"), (os, "lstat"), (os, "scandir"), (os, "listdir"), (io, "open"), (builtins, "open"))
 """All that os.path, pathlib and open come down to."""
 _LISTING = ("scandir", "listdir")
+_stat = os.stat
 _SETTLED = 2_000_000_000
 """Nanoseconds after which a second change of a file is sure to have another time stamp, on every file system."""
 
@@ -39,6 +40,15 @@ class Seen:
     asked: set[str] = field(default_factory=set)
     listed: set[str] = field(default_factory=set)
     """Folders whose entries were asked for."""
+    first: dict[str, Stamp] = field(default_factory=dict)
+    """The state of each path before it was first looked at, folders with their entries."""
+
+    def changed(self) -> set[str]:
+        """The paths that are not any more as they were when they were first looked at."""
+        return {path for path, then in self.first.items() if self._told(path, then) != stamp(path, path in self.listed)}
+
+    def _told(self, path: str, then: Stamp) -> Stamp:
+        return then[:1] if then and S_ISDIR(then[0]) and path not in self.listed else then
 
     def stamps(self) -> dict[str, Stamp]:
         """The state of each path now."""
@@ -51,18 +61,20 @@ def watching(seen: Seen) -> Iterator[None]:
     before = [(module, name, getattr(module, name)) for module, name in _CALLS]
     try:
         for module, name, call in before:
-            setattr(module, name, _noting(call, seen.listed if name in _LISTING else seen.asked))
+            setattr(module, name, _noting(call, seen.listed if name in _LISTING else seen.asked, seen.first))
         yield
     finally:
         for module, name, call in before:
             setattr(module, name, call)
 
 
-def _noting(call: Callable[..., Any], seen: set[str]) -> Callable[..., Any]:
+def _noting(call: Callable[..., Any], seen: set[str], first: dict[str, Stamp]) -> Callable[..., Any]:
     @functools.wraps(call)
     def noting(path: Any = ".", *arguments: Any, **options: Any) -> Any:
         if isinstance(path, (str, os.PathLike)):
-            seen.add(os.path.abspath(os.fspath(path)))
+            seen.add(full := os.path.abspath(os.fspath(path)))
+            if full not in first:
+                first[full] = stamp(full, True)
         return call(path, *arguments, **options)
 
     return noting
@@ -71,7 +83,7 @@ def _noting(call: Callable[..., Any], seen: set[str]) -> Callable[..., Any]:
 def stamp(path: str, with_entries: bool) -> Stamp:
     """The state of a path; links are followed. with_entries: of a folder, that of its entries too."""
     try:
-        found = os.stat(path)
+        found = _stat(path)
     except (OSError, ValueError):
         return []
     if S_ISDIR(found.st_mode) and not with_entries:

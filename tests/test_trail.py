@@ -272,6 +272,43 @@ def test_why_compares_with_the_run_that_was_followed_last(desk: Desk) -> None:
     assert [("one", "three")] == [(change["before"], change["now"]) for change in told["changes"]]
 
 
+MEDDLER = '''\
+"""One node."""
+
+from pathlib import Path
+
+from darkroom import Context, Node
+
+
+class Mine(Node, kind="mine", version=1):
+    """Give a number, while somebody saves a file in an editor."""
+
+    def run(self, ctx: Context) -> int:
+        for edited in Path("edits").iterdir():
+            Path(edited.name.replace("+", "/")).write_bytes(edited.read_bytes())
+            edited.unlink()
+        return 1
+'''
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sheet.yaml", WORKFLOW.replace("label: one", "label: two")),
+        ("own/mine.py", MEDDLER.replace("return 1", "return 2")),
+        ("darkroom.lock", '{"format": 1, "workflows": {}}'),
+    ],
+)
+def test_what_is_edited_while_a_run_goes_on_counts_for_the_next_one(desk: Desk, name: str, text: str) -> None:
+    Path("own/mine.py").write_text(MEDDLER)
+    Path("edits").mkdir()
+    Path("edits", name.replace("/", "+")).write_text(text)
+    desk.run(*WORDS)
+    assert text == Path(name).read_text()
+
+    assert not desk.follows(*WORDS)
+
+
 SHORT = '''\
 """One node."""
 
