@@ -18,6 +18,7 @@ from graph.execute import Results
 from graph.fields import file_parameters
 from graph.filerefs import FileRef
 from graph.files import digest_of
+from graph.index import FORMAT as CACHE_FORMAT
 from graph.ladder import is_reached_by_climbing
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
@@ -61,7 +62,7 @@ def lay(
         is_same = _has_same_files(graph, results, cache)
     written = tuple(_written(graph, results, cache))
     file = os.path.abspath(request.file)
-    looked = _looked(seen, f"{folder_of(request)}{os.sep}", [file, *(left[0] for left in written if left)])
+    looked = _looked(seen, _in_cache(request), [file, *(left[0] for left in written if left)])
     states = looked.stamps()
     is_same = is_same and begun(request) == beginning and not seen.changed() & {file, *states}
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
@@ -118,12 +119,17 @@ def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[tuple[str
                 yield value.path, value.digest, value.size
 
 
+def _in_cache(request: argparse.Namespace) -> str:
+    """How the paths in the cache begin, whose writer may look at them at any moment."""
+    return os.path.join(os.path.abspath(folder_of(request) or ""), f"v{CACHE_FORMAT}", "")
+
+
 def _looked(seen: Seen, cache: str, without: Collection[str]) -> Seen:
-    """What decides the run: not what is compared by content, nor what lies in the cache."""
-    asked = (seen.asked | set(DEVICES)) - set(without)
-    kept = {path for path in asked if not path.startswith((*_NOT_FILES, cache)) or path in DEVICES}
-    kept = {path for path in kept if not (path.endswith(".py") and path.startswith(f"{ROOT}{os.sep}"))}  # `code`
-    return Seen(kept, seen.listed | set(DEVICES))
+    """What decides the run: not what is compared by content, nor the cache itself."""
+    asked = {path for path in seen.asked - set(without) if not path.startswith((*_NOT_FILES, cache))}
+    asked = {path for path in asked if not (path.endswith(".py") and path.startswith(f"{ROOT}{os.sep}"))}  # `code`
+    listed = {path for path in seen.listed if not path.startswith(cache)}
+    return Seen(asked | set(DEVICES), listed | set(DEVICES))
 
 
 def _step(name: str, results: Results) -> list[Any]:

@@ -95,6 +95,7 @@ def name_of(request: argparse.Namespace) -> str:
         "device": request.device,
         "nodes": request.nodes,
         "lock": request.lock,
+        "remote": request.remote,
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(ENVIRONMENT)},
         "python": sys.version,
         "root": str(ROOT),
@@ -174,7 +175,7 @@ def _note_latest(trail: Trail, cache: Cache, name: str) -> None:
 
 
 def folder_of(request: argparse.Namespace) -> Path | None:
-    """Where the cache of a request is; None where that cannot be told."""
+    """The folder of the cache that a run is asked to use; None where the user has no home."""
     try:
         return Path(request.cache).expanduser() if request.cache else default_folder()
     except RuntimeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from PIL import Image
 
 import graph.witness
 import runner
+from graph.workflow import Workflow
 
 WORKFLOW = """\
 darkroom: 1
@@ -86,6 +88,28 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> De
 
 def test_the_second_run_follows_the_first(desk: Desk) -> None:
     assert [False, True, True] == [desk.follows(*WORDS) for _ in range(3)]
+
+
+def test_a_look_into_the_cache_itself_decides_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = runner._load
+
+    def looking(request: argparse.Namespace) -> Workflow:
+        os.path.exists("cache/v2/index")  # as the thread does that writes the cache, whenever it pleases
+        os.listdir("cache/v2/blobs")
+        return load(request)
+
+    Path("cache/v2/blobs").mkdir(parents=True)
+    monkeypatch.setattr(runner, "_load", looking)
+
+    assert [False, True] == [desk.follows(*WORDS) for _ in range(2)]
+
+
+def test_a_remote_that_is_none_is_refused_again(desk: Desk) -> None:
+    desk.run(*WORDS)
+    desk.capsys.readouterr()
+
+    assert 2 == runner.main(["run", *WORDS, "--remote", "nonsense://x"])
+    assert "--remote takes a URL" in desk.capsys.readouterr().err
 
 
 def test_a_run_that_is_followed_tells_what_a_planned_one_tells(desk: Desk) -> None:
