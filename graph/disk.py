@@ -349,7 +349,8 @@ class _Batch(Memory):
     def followed_by(self, newer: _Batch) -> _Batch:
         """Take in what was remembered after this."""
         self._results |= newer._results
-        self._blobs |= newer._blobs
+        with newer._lock:  # reading a blob moves it
+            self._blobs |= newer._blobs
         self._bytes = sum(map(len, self._blobs.values()))
         self._runs += newer._runs
         self.notes |= newer.notes

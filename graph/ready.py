@@ -181,7 +181,7 @@ def _text(value: object) -> str:
 
 
 def _off(step: Step, outcomes: Outcomes, read: Read) -> str:
-    is_any_off = any([isinstance(outcomes[need], Off) for need in step.needs])
+    is_any_off = any(isinstance(outcomes[need], Off) for need in step.needs)
     for source in (*step.inputs.values(), *step.linked.values(), *step.facts.values()) if is_any_off else ():
         parts = source.items if isinstance(source, Gather) else (source,)
         for part in parts:
