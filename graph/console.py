@@ -128,11 +128,16 @@ class Problems(Display):
     def __init__(self, say: Say) -> None:
         self._say = say
         self._unfinished: list[NodeFinished] = []
+        self._said: set[Warned] = set()
 
     def show(self, event: Event) -> None:
-        """Say a warning; remember a failure; explain all failures at the end."""
-        if isinstance(event, Warned):
-            self._say(lines(f"warning: {event.node}: {event.message}" if event.node else f"warning: {event.message}"))
+        """Say a warning, one of no node only once; remember a failure; explain all failures at the end."""
+        if isinstance(event, Warned) and not event.node:
+            if event not in self._said:  # a run that cannot be followed opens its cache twice
+                self._said.add(event)
+                self._say(lines(f"warning: {event.message}"))
+        elif isinstance(event, Warned):
+            self._say(lines(f"warning: {event.node}: {event.message}"))
         elif isinstance(event, NodeFinished) and event.action in ("failed", "skipped"):
             self._unfinished.append(event)
         elif isinstance(event, OutputFailed):

@@ -251,7 +251,8 @@ class Disk:
             self._store.close()
 
     def _commit_soon(self) -> None:
-        self._due.set()
+        if not self._due.is_set():  # a tenth of the time of setting it, and asked for by every step
+            self._due.set()
         if not self._writer:
             with self._lock:
                 if not self._writer and not self._ending.is_set():
@@ -348,7 +349,8 @@ class _Batch(Memory):
     def followed_by(self, newer: _Batch) -> _Batch:
         """Take in what was remembered after this."""
         self._results |= newer._results
-        self._blobs |= newer._blobs
+        with newer._lock:  # reading a blob moves it
+            self._blobs |= newer._blobs
         self._bytes = sum(map(len, self._blobs.values()))
         self._runs += newer._runs
         self.notes |= newer.notes

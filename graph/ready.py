@@ -78,8 +78,8 @@ class Ready:
     @property
     def files(self) -> tuple[FileRef, ...]:
         """What its parameters name."""
-        given = [getattr(self.node, name) for name in file_parameters(type(self.node))]
-        return tuple([file for file in given if file is not None])
+        names = file_parameters(type(self.node))
+        return tuple([file for name in names if (file := getattr(self.node, name)) is not None]) if names else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,10 @@ def _where(step: Step, node: Node, world: World) -> dict[str, str]:
 
 def chosen(source: From | Choice, outcomes: Outcomes) -> From | None:
     """The output that a source takes; None if every one of them is off."""
-    options = source.options if isinstance(source, Choice) else (source,)
-    return next((option for option in options if isinstance(outcomes[option.step], Done)), None)
+    for option in source.options if isinstance(source, Choice) else (source,):
+        if isinstance(outcomes[option.step], Done):
+            return option
+    return None
 
 
 def takes(source: Source, outcomes: Outcomes) -> Iterator[From]:
@@ -179,8 +181,8 @@ def _text(value: object) -> str:
 
 
 def _off(step: Step, outcomes: Outcomes, read: Read) -> str:
-    sources = [*step.inputs.values(), *step.linked.values(), *step.facts.values()]
-    for source in sources:
+    is_any_off = any(isinstance(outcomes[need], Off) for need in step.needs)
+    for source in (*step.inputs.values(), *step.linked.values(), *step.facts.values()) if is_any_off else ():
         parts = source.items if isinstance(source, Gather) else (source,)
         for part in parts:
             lost = _lost(part, outcomes)

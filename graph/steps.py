@@ -58,8 +58,10 @@ class Step:
     @property
     def accelerated(self) -> bool:
         """Whether it computes with weights: of a node that can do without a model, only where it is given one."""
+        if not self.node.accelerated:
+            return False
         models = model_ports(self.node)
-        return self.node.accelerated and (not models or any(name in self.inputs for name in models))
+        return not models or any(name in self.inputs for name in models)
 
 
 @dataclass(frozen=True, slots=True)

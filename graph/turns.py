@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from graph.ages import ALWAYS
 from graph.cache import Cache, Result
 from graph.context import Stop
 from graph.events import NodeWaiting, Sink
@@ -47,7 +48,7 @@ class Turns:
 
     def is_costly(self, step: Step) -> bool:
         """Whether a step that will run is to be claimed; one that runs whatever is known has no use for a result."""
-        if self.holds or not step.cache or step.name in self.plan.forced:
+        if self.holds or not step.cache or step.fresh == ALWAYS or step.name in self.plan.forced:
             return False
         return step.accelerated or self.longest.get(step.kind, COSTLY) >= COSTLY or self._took(step.name) >= COSTLY
 

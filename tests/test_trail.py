@@ -124,6 +124,16 @@ def test_a_run_that_is_followed_tells_what_a_planned_one_tells(desk: Desk) -> No
     assert {"hit"} == {event["action"] for event in followed if event["event"] == "node_finished"}
 
 
+def test_a_cache_that_is_opened_twice_warns_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graph.cache.network", lambda folder: "nfs4")
+    runner.main(["run", *WORDS])
+    _another_picture()
+    desk.capsys.readouterr()
+    runner.main(["run", *WORDS])
+
+    assert 1 == desk.capsys.readouterr().err.count("nfs4")
+
+
 def test_what_is_skipped_stays_skipped(desk: Desk) -> None:
     desk.run(*WORDS, "--set", "enlarge=false")
     followed = desk.run(*WORDS, "--set", "enlarge=false")

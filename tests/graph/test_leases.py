@@ -256,13 +256,14 @@ def test_two_caches_of_one_process_wait_for_each_other_too(tmp_path: Path) -> No
         assert "" == other.claim("key")
 
 
-def test_what_is_forced_or_not_kept_waits_for_nobody(tmp_path: Path) -> None:
+def test_who_has_no_use_for_what_others_give_waits_for_nobody(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     with closing(Disk(lab.cache_folder, print)) as other:
         other.claim(lab.plan("nodes: {word: {use: say}}").steps[0].key)
 
         assert {"word": "run"} == lab.run("nodes: {word: {use: say}}", force=["word"]).actions
         assert {"word": "run"} == lab.run("nodes: {word: {use: say, cache: false}}").actions
+        assert {"word": "run"} == lab.run("nodes: {word: {use: say, fresh: always}}").actions
 
 
 class Counting(Disk):
