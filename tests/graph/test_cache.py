@@ -452,3 +452,11 @@ def test_a_cache_that_is_closed_just_when_its_writer_begins_does_not_hang(tmp_pa
     closing.join(timeout=10)
 
     assert not closing.is_alive()
+
+
+def test_a_folder_below_the_home_is_found_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell puts the home into --cache=~/kept."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    open_cache(Path("~/kept"), print).close()
+
+    assert (tmp_path / "kept" / "v2" / "index").exists()
