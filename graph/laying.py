@@ -22,7 +22,7 @@ from graph.files import digest_of
 from graph.ladder import is_reached_by_climbing
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
-from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, name_of
+from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, environment, name_of
 from graph.values import SavedFile, decode
 from graph.witness import SIZE, Seen, are_settled, stamp, watching
 
@@ -75,6 +75,8 @@ def lay(
         "workflow": graph.workflow.name,
         "asked": asked_of(graph, world).as_json(),
         "code": code(request.nodes, sys.path),
+        "variables": (variables := sorted(seen.variables)),
+        "environment": environment(variables),
         "looked": states,
         "listed": sorted(looked.listed),
         "warnings": list(warnings),

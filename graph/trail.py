@@ -3,7 +3,7 @@
 A run that is asked for in the same words, over the same files, with the same code, comes to the same keys. Its trail
 is kept under a name made of the words (the workflow's bytes, the params, the folders, the environment). In it stand
 
-    the code and every path that was looked at when the run was checked and planned, each with its state
+    the code, and what was looked at when the run was checked and planned: paths with their states, variables
     every step, with its key and the digests that this key gave
     every file that the run left, with its digest
 
@@ -33,7 +33,7 @@ from graph.signatures import STARTS
 from graph.standing import as_typed, stands
 from graph.witness import stamp
 
-FORMAT = 1
+FORMAT = 2
 TRAIL = "trail"
 """The space of notes that hold trails, by name."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,6 +110,12 @@ def code(folders: Sequence[str], installed: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(states).encode("utf-8", "surrogatepass")).hexdigest()
 
 
+def environment(names: Sequence[str]) -> str:
+    """The state of some variables; what they hold may be a secret."""
+    values = [os.environ.get(name) for name in names]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
 # Following
 
 
@@ -126,6 +132,7 @@ def _holds(trail: Trail, cache: Cache, folders: list[str]) -> bool:
     listed = set(trail["listed"])
     return (
         trail["code"] == code(folders, sys.path)
+        and trail["environment"] == environment(trail["variables"])
         and all(stamp(path, path in listed) == state for path, state in trail["looked"].items())
         and all(stands(*file) for file in trail["files"])
         and cache.gives({step[KEY]: step[DIGESTS] for step in trail["steps"] if step[KEY]})

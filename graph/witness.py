@@ -1,4 +1,4 @@
-"""What was looked at on disk: every path that was asked for, listed or opened while somebody watched.
+"""What was looked at: every path that was asked for, listed or opened while somebody watched, every variable read.
 
 What a workflow comes to depends on more paths than its parameters name: a sidecar that is not there, the folders in
 which a model's name was looked for, the tokenizer beside a checkpoint. Whoever adds such a look cannot forget to
@@ -22,6 +22,8 @@ from typing import Any
 _CALLS = ((os, "stat"), (os, "lstat"), (os, "scandir"), (os, "listdir"), (io, "open"), (builtins, "open"))
 """All that os.path, pathlib and open come down to."""
 _LISTING = ("scandir", "listdir")
+_VARIABLES = (type(os.environ), "__getitem__")
+"""What os.environ, os.getenv and os.path.expandvars come down to."""
 _stat = os.stat
 _SETTLED = 2_000_000_000
 """Nanoseconds after which a second change of a file is sure to have another time stamp, on every file system."""
@@ -42,6 +44,8 @@ class Seen:
     """Folders whose entries were asked for."""
     first: dict[str, Stamp] = field(default_factory=dict)
     """The state of each path before it was first looked at, folders with their entries."""
+    variables: set[str] = field(default_factory=set)
+    """Names in the environment that were asked for."""
 
     def changed(self) -> set[str]:
         """The paths that are not any more as they were when they were first looked at."""
@@ -58,14 +62,15 @@ class Seen:
 @contextmanager
 def watching(seen: Seen) -> Iterator[None]:
     """Add the paths that this process looks at while the body runs. Not for two threads at once."""
-    before = [(module, name, getattr(module, name)) for module, name in _CALLS]
+    before = [(owner, name, getattr(owner, name)) for owner, name in (*_CALLS, _VARIABLES)]
     try:
-        for module, name, call in before:
+        for module, name, call in before[:-1]:
             setattr(module, name, _noting(call, seen.listed if name in _LISTING else seen.asked, seen.first))
+        setattr(*_VARIABLES, _reading(before[-1][2], seen.variables))
         yield
     finally:
-        for module, name, call in before:
-            setattr(module, name, call)
+        for owner, name, call in before:
+            setattr(owner, name, call)
 
 
 def _noting(call: Callable[..., Any], seen: set[str], first: dict[str, Stamp]) -> Callable[..., Any]:
@@ -78,6 +83,15 @@ def _noting(call: Callable[..., Any], seen: set[str], first: dict[str, Stamp]) -
         return call(path, *arguments, **options)
 
     return noting
+
+
+def _reading(read: Callable[..., str], seen: set[str]) -> Callable[..., str]:
+    @functools.wraps(read)
+    def reading(environment: object, name: str) -> str:
+        seen.add(name)
+        return read(environment, name)
+
+    return reading
 
 
 def stamp(path: str, with_entries: bool) -> Stamp:

@@ -258,6 +258,25 @@ def test_what_stands_earlier_on_the_search_path_is_noticed(desk: Desk, monkeypat
     assert not desk.follows("model.yaml")
 
 
+def test_a_variable_that_leads_to_a_model_is_noticed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of folders names one by a variable that nothing of Darkroom is called after."""
+    tiny = Path(runner.__file__).parent / "nodes" / "sd" / "tiny"
+    for folder in ("first", "second"):
+        shutil.copytree(tiny, Path(folder) / "small")
+    Path("paths.yaml").write_text("own: {base_path: $SHELF, checkpoints: .}\n")
+    monkeypatch.setenv("DARKROOM_EXTRA_MODEL_PATHS", "paths.yaml")
+    monkeypatch.setenv("SHELF", "first")
+    Path("model.yaml").write_text(
+        "darkroom: 1\nnodes:\n  model: {use: load_model, path: small}\n"
+        "  noise: {use: noise, model: $model, width: 64, height: 64}\noutputs: {noise: $noise}\n"
+    )
+    desk.run("model.yaml")
+    assert desk.follows("model.yaml")
+    monkeypatch.setenv("SHELF", "second")
+
+    assert not desk.follows("model.yaml")
+
+
 def test_what_comes_to_lie_beside_a_model_is_noticed(desk: Desk) -> None:
     shutil.copytree(Path(runner.__file__).parent / "nodes" / "sd" / "tiny", "small")
     Path("model.yaml").write_text(
