@@ -25,7 +25,7 @@ _LISTING = ("scandir", "listdir")
 _VARIABLES = (type(os.environ), "__getitem__")
 """What os.environ, os.getenv and os.path.expandvars come down to."""
 _stat = os.stat
-_SETTLED = 2_000_000_000
+SETTLED = 2_000_000_000
 """Nanoseconds after which a second change of a file is sure to have another time stamp, on every file system."""
 
 SIZE = 3
@@ -107,4 +107,4 @@ def stamp(path: str, with_entries: bool) -> Stamp:
 
 def are_settled(states: Iterable[Stamp], now: int) -> bool:
     """Whether a change after these would show. now: nanoseconds since 1970."""
-    return all(now - max(state[4:]) > _SETTLED for state in states if state[4:])
+    return all(now - max(state[4:]) > SETTLED for state in states if state[4:])

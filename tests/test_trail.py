@@ -67,7 +67,7 @@ class Desk(NamedTuple):
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Desk:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DARKROOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(graph.witness, "_SETTLED", 0)
+    monkeypatch.setattr(graph.witness, "SETTLED", 0)
     Path("own").mkdir()
     Path("own/mine.py").write_text(NODE)
     Path("sheet.yaml").write_text(WORKFLOW)
@@ -233,7 +233,7 @@ def test_a_run_that_failed_is_tried_again(desk: Desk) -> None:
 
 
 def test_a_file_that_was_changed_just_now_leaves_no_trail(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph.witness, "_SETTLED", 10**12)
+    monkeypatch.setattr(graph.witness, "SETTLED", 10**12)
     desk.run(*WORDS)
 
     assert not desk.follows(*WORDS)
