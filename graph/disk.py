@@ -119,7 +119,8 @@ class Disk:
             batch.remember(result, blobs)
             self._added += sum(len(blob.data) for blob in blobs)
             self._give_up(result.key)
-        if result.seconds > _WAIT or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
+        was_work = bool(blobs) and result.seconds > _WAIT  # without values it is what a shared cache told
+        if was_work or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
             self._commit()
         else:
             self._commit_soon()
