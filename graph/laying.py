@@ -68,7 +68,7 @@ def lay(
     written = tuple(_written(graph, results, cache))
     file = os.path.abspath(request.file)
     looked = _looked(seen, [file, *(left[0] for left in written if left)], folder_of(request) or Path(os.devnull))
-    states, ran = looked.stamps(), code(request.nodes, sys.path)  # both before it is asked whether they changed
+    states = looked.stamps()
     is_same = is_same and begun(request) == beginning and not seen.changed() & {file, *states}
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
         return
@@ -76,7 +76,7 @@ def lay(
         "format": FORMAT,
         "workflow": graph.workflow.name,
         "asked": asked_of(graph, world).as_json(),
-        "code": ran,
+        "code": code(request.nodes, sys.path),
         "variables": (variables := sorted(seen.variables)),
         "environment": environment(variables),
         "looked": states,
