@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from graph.ages import NEVER
@@ -20,11 +19,10 @@ from graph.execute import Results
 from graph.fields import file_parameters
 from graph.filerefs import FileRef
 from graph.files import digest_of
-from graph.index import FORMAT as CACHE_FORMAT
 from graph.ladder import is_reached_by_climbing
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
-from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, environment, folder_of, name_of
+from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, environment, name_of
 from graph.values import SavedFile, decode
 from graph.witness import SIZE, Seen, are_settled, stamp, watching
 
@@ -67,7 +65,7 @@ def lay(
         is_same = _has_same_files(graph, results, cache)
     written = tuple(_written(graph, results, cache))
     file = os.path.abspath(request.file)
-    looked = _looked(seen, [file, *(left[0] for left in written if left)], folder_of(request) or Path(os.devnull))
+    looked = _looked(seen, [file, *(left[0] for left in written if left)])
     states = looked.stamps()
     is_same = is_same and begun(request) == beginning and not seen.changed() & {file, *states}
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
@@ -125,13 +123,12 @@ def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[tuple[str
                 yield value.path, value.digest, value.size
 
 
-def _looked(seen: Seen, without: Collection[str], cache: Path) -> Seen:
+def _looked(seen: Seen, without: Collection[str]) -> Seen:
     """What decides the run: not what is compared by content, nor the cache itself."""
-    others = (*_NOT_FILES, os.path.join(os.path.abspath(cache), f"v{CACHE_FORMAT}", ""))
-    asked = {path for path in seen.asked - set(without) if not path.startswith(others)} | set(DEVICES)
-    listed = {path for path in seen.listed if not path.startswith(others)} | set(DEVICES)
-    kept = {path for path in asked if not (path.endswith(".py") and path.startswith(f"{ROOT}{os.sep}"))}  # `code`
-    return Seen(kept, listed)
+    asked = (seen.asked | set(DEVICES)) - set(without)
+    kept = {path for path in asked if not path.startswith(_NOT_FILES) or path in DEVICES}
+    kept = {path for path in kept if not (path.endswith(".py") and path.startswith(f"{ROOT}{os.sep}"))}  # `code`
+    return Seen(kept, seen.listed | set(DEVICES))
 
 
 def _step(name: str, results: Results) -> list[Any]:

@@ -56,7 +56,7 @@ Say = Callable[[str], None]
 def follow(request: argparse.Namespace, sink: Sink, say: Say) -> bool:
     """Do a run whose trail still holds, if this is one; otherwise do nothing. Gives which it was."""
     start = time.perf_counter()
-    name, folder = name_of(request), folder_of(request)
+    name, folder = name_of(request), _folder(request)
     if not name or folder is None or not (folder / f"v{CACHE_FORMAT}" / "index").exists():
         return False
     cache = open_cache(folder, lambda message: sink.emit(Warned(message)))
@@ -93,7 +93,6 @@ def name_of(request: argparse.Namespace) -> str:
         "out": request.out,
         "only": request.only,
         "device": request.device,
-        "remote": request.remote,
         "nodes": request.nodes,
         "lock": request.lock,
         "environment": {name: value for name, value in sorted(os.environ.items()) if name.startswith(ENVIRONMENT)},
@@ -173,8 +172,7 @@ def _note_latest(trail: Trail, cache: Cache, name: str) -> None:
 # What it is made from
 
 
-def folder_of(request: argparse.Namespace) -> Path | None:
-    """The folder of the cache that a run uses; None where there is none."""
+def _folder(request: argparse.Namespace) -> Path | None:
     try:
         return Path(request.cache).expanduser() if request.cache else default_folder()
     except RuntimeError:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import pytest
 from PIL import Image
 
-import darkroom
 import graph.witness
 import runner
 
@@ -87,23 +86,6 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> De
 
 def test_the_second_run_follows_the_first(desk: Desk) -> None:
     assert [False, True, True] == [desk.follows(*WORDS) for _ in range(3)]
-
-
-def test_that_the_cache_is_written_while_a_run_is_planned_is_nothing_to_follow(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("graph.disk._WAIT", 0.0)
-    check = darkroom.Session.check
-
-    def slowly(session: darkroom.Session, *asked: Any) -> Any:
-        session.cache.note("test", "slow", os.urandom(8))
-        session.cache.flush()
-        return check(session, *asked)
-
-    monkeypatch.setattr(darkroom.Session, "check", slowly)
-    desk.run(*WORDS)
-
-    assert desk.follows(*WORDS)
 
 
 def test_a_run_that_is_followed_tells_what_a_planned_one_tells(desk: Desk) -> None:
