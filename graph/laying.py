@@ -22,9 +22,9 @@ from graph.files import digest_of
 from graph.ladder import is_reached_by_climbing
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
-from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, environment, name_of
+from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, name_of
 from graph.values import SavedFile, decode
-from graph.witness import SIZE, Seen, are_settled, stamp, watching
+from graph.witness import SIZE, Seen, are_settled, environment, stamp, watching
 
 _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 """What the system makes up when it is read."""
@@ -75,11 +75,11 @@ def lay(
         "workflow": graph.workflow.name,
         "asked": asked_of(graph, world).as_json(),
         "code": code(request.nodes, sys.path),
-        "variables": (variables := sorted(seen.variables)),
-        "environment": environment(variables),
         "looked": states,
         "listed": sorted(looked.listed),
         "warnings": list(warnings),
+        "variables": (variables := sorted(seen.variables)),
+        "environment": environment(variables),
         "steps": [_step(step, results) for step in graph.steps],
         "outputs": [_output(graph, output) for output in results.saved],
         "files": [file for file in written if file],

@@ -31,7 +31,7 @@ from graph.history import Asked, note
 from graph.index import FORMAT as CACHE_FORMAT
 from graph.signatures import STARTS
 from graph.standing import as_typed, stands
-from graph.witness import stamp
+from graph.witness import environment, stamp
 
 FORMAT = 2
 TRAIL = "trail"
@@ -110,12 +110,6 @@ def code(folders: Sequence[str], installed: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(states).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def environment(names: Sequence[str]) -> str:
-    """The state of some variables; what they hold may be a secret."""
-    values = [os.environ.get(name) for name in names]
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
-
-
 # Following
 
 
@@ -132,9 +126,9 @@ def _holds(trail: Trail, cache: Cache, folders: list[str]) -> bool:
     listed = set(trail["listed"])
     return (
         trail["code"] == code(folders, sys.path)
-        and trail["environment"] == environment(trail["variables"])
         and all(stamp(path, path in listed) == state for path, state in trail["looked"].items())
         and all(stands(*file) for file in trail["files"])
+        and trail["environment"] == environment(trail["variables"])
         and cache.gives({step[KEY]: step[DIGESTS] for step in trail["steps"] if step[KEY]})
     )
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import builtins
 import functools
+import hashlib
 import io
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from stat import S_ISDIR
@@ -103,6 +105,12 @@ def stamp(path: str, with_entries: bool) -> Stamp:
     if S_ISDIR(found.st_mode) and not with_entries:
         return [found.st_mode]
     return [found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+
+
+def environment(names: Sequence[str]) -> str:
+    """The state of some variables; what they hold may be a secret."""
+    values = [os.environ.get(name) for name in names]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
 
 
 def are_settled(states: Iterable[Stamp], now: int) -> bool:
