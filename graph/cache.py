@@ -129,7 +129,7 @@ def open_cache(folder: Path | None, warn: Warn) -> Cache:
     """
     most_bytes = limit()
     try:
-        folder = folder or default_folder()
+        folder = folder.expanduser() if folder else default_folder()
         disk = Disk(folder, warn, most_bytes)
         if kind := network(folder):
             warn(

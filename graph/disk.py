@@ -119,7 +119,8 @@ class Disk:
             batch.remember(result, blobs)
             self._added += sum(len(blob.data) for blob in blobs)
             self._give_up(result.key)
-        if result.seconds > _WAIT or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
+        was_work = bool(blobs) and result.seconds > _WAIT  # without values it is what a shared cache told
+        if was_work or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
             self._commit()
         else:
             self._commit_soon()
@@ -286,12 +287,12 @@ class Disk:
 
     def _write(self, batch: _Batch) -> None:
         try:
-            batch.write_to(self._store)
+            batch.write_to(self._store, self._leases)
         except sqlite3.Error as error:
             if not is_broken(error) or self._mended:
                 raise
             self._mend()
-            batch.write_to(self._store)
+            batch.write_to(self._store, self._leases)
 
     def _read(self, ask: Callable[[], T | None]) -> T | None:
         """Ask the store; after a fault the answer is that nothing is known."""
@@ -357,13 +358,14 @@ class _Batch(Memory):
         self.released |= newer.released
         return self
 
-    def write_to(self, store: Store) -> None:
-        """Write all of it in one transaction."""
+    def write_to(self, store: Store, leases: Leases) -> None:
+        """Write all of it in one transaction. A lease that was taken again since it was given up stays."""
         from graph.values import Blob
 
         with self._lock:  # reading a blob moves it
             blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
-        store.write(self._results.values(), blobs, self._flat_notes(), self._runs, self.released)
+        ended = (key for key in self.released if not leases.holds(key))  # asked inside the transaction
+        store.write(self._results.values(), blobs, self._flat_notes(), self._runs, ended)
 
     def _flat_notes(self) -> Iterator[Note]:
         return ((space, name, value) for (space, name), value in self.notes.items())

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from graph.failpoints import reached
 from graph.quantities import parse_size
+from graph.rows import marks
 from graph.store import USED, Store
 
 MOST_BYTES = 20 << 30
@@ -112,7 +113,7 @@ def _victims(store: Store, floor: float, oldest: float, surplus: int) -> list[Vi
 
 def _remove(store: Store, victims: list[Victim]) -> list[Victim]:
     """Evict these, but for those that were used or pinned since; gives those that went."""
-    free = f"SELECT digest FROM blobs WHERE digest IN ({','.join('?' * len(victims))}) AND {_FREE}"
+    free = f"SELECT digest FROM blobs WHERE digest IN ({marks(victims)}) AND {_FREE}"
     taken = f"DELETE FROM blobs WHERE digest = ? AND {USED} = ?"
     gone = []
     with store.transaction() as index:

@@ -12,9 +12,7 @@ from typing import Protocol
 
 from graph.errors import MissingError
 from graph.filerefs import FileRef
-
-_SETTLED = 2.0
-"""Seconds after which a second change of a file is sure to have another time stamp, on every file system."""
+from graph.witness import SETTLED
 
 
 class Memo(Protocol):
@@ -80,7 +78,7 @@ def _hashed(path: Path, cache: Memo) -> str:
 
 def is_settled(stat: os.stat_result) -> bool:
     """Whether a file is so old that a change of it could not go unseen."""
-    return time.time() - max(stat.st_mtime, stat.st_ctime) >= _SETTLED
+    return time.time() - max(stat.st_mtime, stat.st_ctime) >= SETTLED * 1e-9
 
 
 def looks(stat: os.stat_result) -> list[int]:

@@ -24,7 +24,7 @@ from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
 from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, folder_of, installed, name_of
 from graph.values import SavedFile, decode
-from graph.witness import SIZE, Seen, are_settled, stamp, watching
+from graph.witness import SIZE, Seen, are_settled, environment, stamp, watching
 
 _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 """What the system makes up when it is read."""
@@ -76,6 +76,8 @@ def lay(
         "looked": states,
         "listed": sorted(looked.listed),
         "warnings": list(warnings),
+        "variables": (variables := sorted(seen.variables)),
+        "environment": environment(variables),
         "steps": [_step(step, results) for step in graph.steps],
         "outputs": [_output(graph, output) for output in results.saved],
         "files": [file for file in written if file],

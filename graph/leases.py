@@ -60,16 +60,24 @@ class Leases:
             seen = self._row(key)
             if seen and not self._is_free(key, seen):
                 return _process(seen[0])
-            with self._store.transaction() as index:
-                now = self._row(key)
-                if now and now != seen:  # another was faster, or awoke
-                    return _process(now[0])
-                reached("lease.claim")
-                index.execute("REPLACE INTO leases VALUES (?, ?, 0)", (key, self._store.name))
+            try:
+                with self._store.transaction() as index:
+                    now = self._row(key)
+                    if now and now != seen:  # another was faster, or awoke
+                        return _process(now[0])
+                    reached("lease.claim")
+                    index.execute("REPLACE INTO leases VALUES (?, ?, 0)", (key, self._store.name))
+                    self._held.add(key)  # before anybody else can write: see `holds`
+            except BaseException:
+                self._held.discard(key)
+                raise
             self._watched.pop(key, None)
-            self._held.add(key)
             self._beat_later()
             return ""
+
+    def holds(self, key: str) -> bool:
+        """Whether a lease is held; inside a transaction of this store, whether its row is to stay."""
+        return key in self._held
 
     def give_up(self, key: str) -> bool:
         """Hold a lease no longer, and say whether it was held. Its row is whoever's who commits next."""

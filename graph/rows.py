@@ -84,7 +84,7 @@ def as_text(data: bytes) -> str:
     return data.decode("utf-8", "surrogatepass")
 
 
-def marks(values: Collection[str]) -> str:
+def marks(values: Collection[object]) -> str:
     """As many placeholders."""
     return ",".join("?" * len(values))
 

@@ -3,7 +3,7 @@
 A run that is asked for in the same words, over the same files, with the same code, comes to the same keys. Its trail
 is kept under a name made of the words (the workflow's bytes, the params, the folders, the environment). In it stand
 
-    the code and every path that was looked at when the run was checked and planned, each with its state
+    the code, and what was looked at when the run was checked and planned: paths with their states, variables
     every step, with its key and the digests that this key gave
     every file that the run left, with its digest
 
@@ -31,9 +31,9 @@ from graph.history import Asked, note
 from graph.index import FORMAT as CACHE_FORMAT
 from graph.signatures import STARTS
 from graph.standing import as_typed, stands
-from graph.witness import stamp
+from graph.witness import environment, stamp
 
-FORMAT = 1
+FORMAT = 2
 TRAIL = "trail"
 """The space of notes that hold trails, by name."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -137,6 +137,7 @@ def _holds(trail: Trail, cache: Cache, folders: list[str]) -> bool:
         (trail["code"], trail["installed"]) == (code(folders), installed())
         and all(stamp(path, path in listed) == state for path, state in trail["looked"].items())
         and all(stands(*file) for file in trail["files"])
+        and trail["environment"] == environment(trail["variables"])
         and cache.gives({step[KEY]: step[DIGESTS] for step in trail["steps"] if step[KEY]})
     )
 

@@ -24,6 +24,7 @@ from graph.failpoints import reached
 from graph.index import FORMAT
 from graph.leases import drop_dead
 from graph.living import living
+from graph.rows import marks
 from graph.store import USED, Result, Store
 
 MOST_AGE = 90 * 86400.0
@@ -203,8 +204,7 @@ def opened(folder: Path, warn: Warn) -> Iterator[Store]:
 
 
 def _entry(store: Store, result: Result) -> Entry:
-    marks = ",".join("?" * len(result.outputs))
-    question = f"SELECT {SIZE}, {USED} FROM blobs WHERE digest IN ({marks})"
+    question = f"SELECT {SIZE}, {USED} FROM blobs WHERE digest IN ({marks(result.outputs)})"
     rows = store.rows(question, *result.outputs)
     used = max([result.made, *(row[1] for row in rows)])
     is_whole = len(rows) == len(set(result.outputs))

@@ -1,4 +1,4 @@
-"""What was looked at on disk: every path that was asked for, listed or opened while somebody watched.
+"""What was looked at: every path that was asked for, listed or opened while somebody watched, every variable read.
 
 What a workflow comes to depends on more paths than its parameters name: a sidecar that is not there, the folders in
 which a model's name was looked for, the tokenizer beside a checkpoint. Whoever adds such a look cannot forget to
@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import builtins
 import functools
+import hashlib
 import io
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from stat import S_ISDIR
@@ -22,8 +24,10 @@ from typing import Any
 _CALLS = ((os, "stat"), (os, "lstat"), (os, "scandir"), (os, "listdir"), (io, "open"), (builtins, "open"))
 """All that os.path, pathlib and open come down to."""
 _LISTING = ("scandir", "listdir")
+_VARIABLES = (type(os.environ), "__getitem__")
+"""What os.environ, os.getenv and os.path.expandvars come down to."""
 _stat = os.stat
-_SETTLED = 2_000_000_000
+SETTLED = 2_000_000_000
 """Nanoseconds after which a second change of a file is sure to have another time stamp, on every file system."""
 
 SIZE = 3
@@ -42,6 +46,8 @@ class Seen:
     """Folders whose entries were asked for."""
     first: dict[str, Stamp] = field(default_factory=dict)
     """The state of each path before it was first looked at, folders with their entries."""
+    variables: set[str] = field(default_factory=set)
+    """Names in the environment that were asked for."""
 
     def changed(self) -> set[str]:
         """The paths that are not any more as they were when they were first looked at."""
@@ -58,14 +64,15 @@ class Seen:
 @contextmanager
 def watching(seen: Seen) -> Iterator[None]:
     """Add the paths that this process looks at while the body runs. Not for two threads at once."""
-    before = [(module, name, getattr(module, name)) for module, name in _CALLS]
+    before = [(owner, name, getattr(owner, name)) for owner, name in (*_CALLS, _VARIABLES)]
     try:
-        for module, name, call in before:
+        for module, name, call in before[:-1]:
             setattr(module, name, _noting(call, seen.listed if name in _LISTING else seen.asked, seen.first))
+        setattr(*_VARIABLES, _reading(before[-1][2], seen.variables))
         yield
     finally:
-        for module, name, call in before:
-            setattr(module, name, call)
+        for owner, name, call in before:
+            setattr(owner, name, call)
 
 
 def _noting(call: Callable[..., Any], seen: set[str], first: dict[str, Stamp]) -> Callable[..., Any]:
@@ -80,6 +87,15 @@ def _noting(call: Callable[..., Any], seen: set[str], first: dict[str, Stamp]) -
     return noting
 
 
+def _reading(read: Callable[..., str], seen: set[str]) -> Callable[..., str]:
+    @functools.wraps(read)
+    def reading(environment: object, name: str) -> str:
+        seen.add(name)
+        return read(environment, name)
+
+    return reading
+
+
 def stamp(path: str, with_entries: bool) -> Stamp:
     """The state of a path; links are followed. with_entries: of a folder, that of its entries too."""
     try:
@@ -91,6 +107,12 @@ def stamp(path: str, with_entries: bool) -> Stamp:
     return [found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
+def environment(names: Sequence[str]) -> str:
+    """The state of some variables; what they hold may be a secret."""
+    values = [os.environ.get(name) for name in names]
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
 def are_settled(states: Iterable[Stamp], now: int) -> bool:
     """Whether a change after these would show. now: nanoseconds since 1970."""
-    return all(now - max(state[4:]) > _SETTLED for state in states if state[4:])
+    return all(now - max(state[4:]) > SETTLED for state in states if state[4:])

@@ -69,7 +69,7 @@ class Desk(NamedTuple):
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> Desk:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DARKROOM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(graph.witness, "_SETTLED", 0)
+    monkeypatch.setattr(graph.witness, "SETTLED", 0)
     Path("own").mkdir()
     Path("own/mine.py").write_text(NODE)
     Path("sheet.yaml").write_text(WORKFLOW)
@@ -257,7 +257,7 @@ def test_a_run_that_failed_is_tried_again(desk: Desk) -> None:
 
 
 def test_a_file_that_was_changed_just_now_leaves_no_trail(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph.witness, "_SETTLED", 10**12)
+    monkeypatch.setattr(graph.witness, "SETTLED", 10**12)
     desk.run(*WORDS)
 
     assert not desk.follows(*WORDS)
@@ -278,6 +278,25 @@ def test_what_stands_earlier_on_the_search_path_is_noticed(desk: Desk, monkeypat
     desk.run("model.yaml")
     assert desk.follows("model.yaml")
     shutil.copytree(tiny, folders[0] / "small")
+
+    assert not desk.follows("model.yaml")
+
+
+def test_a_variable_that_leads_to_a_model_is_noticed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of folders names one by a variable that nothing of Darkroom is called after."""
+    tiny = Path(runner.__file__).parent / "nodes" / "sd" / "tiny"
+    for folder in ("first", "second"):
+        shutil.copytree(tiny, Path(folder) / "small")
+    Path("paths.yaml").write_text("own: {base_path: $SHELF, checkpoints: .}\n")
+    monkeypatch.setenv("DARKROOM_EXTRA_MODEL_PATHS", "paths.yaml")
+    monkeypatch.setenv("SHELF", "first")
+    Path("model.yaml").write_text(
+        "darkroom: 1\nnodes:\n  model: {use: load_model, path: small}\n"
+        "  noise: {use: noise, model: $model, width: 64, height: 64}\noutputs: {noise: $noise}\n"
+    )
+    desk.run("model.yaml")
+    assert desk.follows("model.yaml")
+    monkeypatch.setenv("SHELF", "second")
 
     assert not desk.follows("model.yaml")
 

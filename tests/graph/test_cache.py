@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +25,7 @@ from PIL import Image
 from graph.cache import Cache, Disk, Memory, Result, default_folder, open_cache
 from graph.failpoints import arm, disarm
 from graph.keys import key_of, recipe
+from graph.store import Store
 from graph.values import Blob, Conditioning, Denoiser, Latents, Picture, SavedFile, Tensor, decode, encode
 
 ROOT = Path(__file__).parents[2]
@@ -452,3 +454,28 @@ def test_a_cache_that_is_closed_just_when_its_writer_begins_does_not_hang(tmp_pa
     closing.join(timeout=10)
 
     assert not closing.is_alive()
+
+
+def test_a_folder_below_the_home_is_found_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shell puts the home into --cache=~/kept."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    open_cache(Path("~/kept"), print).close()
+
+    assert (tmp_path / "kept" / "v2" / "index").exists()
+
+
+def test_results_that_others_computed_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shared cache may tell of a thousand at once; a kill that loses some costs one more question."""
+    batches: list[int] = []
+    write = Store.write
+
+    def counted(store: Store, *batch: Any) -> None:
+        batches.append(1)
+        write(store, *batch)
+
+    monkeypatch.setattr(Store, "write", counted)
+    with closing(Disk(tmp_path, print)) as cache:
+        for number in range(500):
+            cache.remember(Result(f"{number:064}", ("0" * 64,), "{}", 9.0, 0.0), [])
+
+    assert len(batches) < 50

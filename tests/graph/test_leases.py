@@ -266,6 +266,20 @@ def test_who_has_no_use_for_what_others_give_waits_for_nobody(tmp_path: Path) ->
         assert {"word": "run"} == lab.run("nodes: {word: {use: say, fresh: always}}").actions
 
 
+def test_a_lease_that_is_taken_again_at_once_is_kept(tmp_path: Path) -> None:
+    """A step that ran out of memory is tried again under the same key, before the commit that gives the lease up."""
+    with closing(Disk(tmp_path, print)) as cache, closing(Disk(tmp_path, print)) as other:
+        cache.claim("key")
+        cache.release("key")
+        cache.claim("key")
+        cache.flush()
+
+        assert str(os.getpid()) == other.claim("key")
+        cache.release("key")
+        cache.flush()
+        assert "" == other.claim("key")
+
+
 class Counting(Disk):
     """A cache that counts what is claimed."""
 
