@@ -331,7 +331,7 @@ def test_two_sizes_are_compared_and_it_is_said(prompt: Prompt) -> None:
     Image.new("RGB", (32, 32), "blue").save("large.png")
     code, out, _ = prompt("diff", "b.png", "large.png")
 
-    assert (1, True) == (code, "compared at 32x32, with the smaller one enlarged:" in out)
+    assert (1, True) == (code, "their sizes differ; compared at 32x32, with the smaller one enlarged:" in out)
 
 
 def test_two_shapes_are_shown_side_by_side(prompt: Prompt) -> None:
