@@ -124,6 +124,12 @@ def test_a_run_that_is_followed_tells_what_a_planned_one_tells(desk: Desk) -> No
     assert {"hit"} == {event["action"] for event in followed if event["event"] == "node_finished"}
 
 
+def test_a_picture_is_named_by_a_followed_run_as_by_a_planned_one(desk: Desk) -> None:
+    assert desk.run(*WORDS, "--out", "x/../y")[-1]["outputs"][0]["path"].startswith("x/../y/")
+    assert desk.follows(*WORDS, "--out", "x/../y")
+    assert desk.run(*WORDS, "--out", "x/../y")[-1]["outputs"][0]["path"].startswith("x/../y/")
+
+
 def test_what_is_skipped_stays_skipped(desk: Desk) -> None:
     desk.run(*WORDS, "--set", "enlarge=false")
     followed = desk.run(*WORDS, "--set", "enlarge=false")
