@@ -24,7 +24,7 @@ from graph.store import Result
 if TYPE_CHECKING:  # see graph/store.py
     from graph.values import Blob, SavedFile
 
-__all__ = ["LED", "Cache", "Disk", "Memory", "Result", "Warn", "default_folder", "open_cache"]
+__all__ = ["LED", "Cache", "Disk", "Memory", "Result", "Warn", "default_folder", "open_cache", "warn_of_network"]
 
 
 class Cache(Protocol):
@@ -131,14 +131,17 @@ def open_cache(folder: Path | None, warn: Warn) -> Cache:
     try:
         folder = folder.expanduser() if folder else default_folder()
         disk = Disk(folder, warn, most_bytes)
-        if kind := network(folder):
-            warn(
-                f"the cache in {folder} is on a network ({kind}), where its index can break: name another with --cache"
-            )
+        warn_of_network(folder, warn)
         return disk
     except (OSError, sqlite3.Error, RuntimeError) as error:
         warn(f"results are not kept: the cache cannot be opened ({error})")
         return Memory()
+
+
+def warn_of_network(folder: Path, warn: Warn) -> None:
+    """Warn where the folder of a cache is on a network."""
+    if kind := network(folder):
+        warn(f"the cache in {folder} is on a network ({kind}), where its index can break: name another with --cache")
 
 
 def default_folder() -> Path:

@@ -63,7 +63,7 @@ def compare(request: argparse.Namespace, a: Picture, b: Picture, width: int | No
     lines += ["", *_table(sides, found, width, colour), ""]
     lines += [f"{name}: its pixels are not those that Darkroom saved" for name in altered]
     if figures and a.width != b.width:
-        lines += [f"compared at {figures.width}x{figures.height}, with the smaller one enlarged:"]
+        lines += [f"their sizes differ; compared at {figures.width}x{figures.height}, with the smaller one enlarged:"]
     lines += told(figures)
     return same, "\n".join([*lines, *([shown] if shown else [])])
 

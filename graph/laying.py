@@ -145,5 +145,5 @@ def _step(name: str, results: Results) -> list[Any]:
 def _output(graph: Graph, output: SavedOutput) -> list[Any]:
     kinds = {wanted.name: wanted.type for wanted in graph.wanted}
     action = "kept" if is_picture(kinds[output.name]) else output.action
-    path = os.path.abspath(output.path) if output.path else ""
+    path = os.path.join(os.getcwd(), output.path) if output.path else ""
     return [output.name, path, output.digest, output.value, action, output.file]

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graph.cache import Cache, Warn, default_folder, open_cache
-from graph.errors import DarkroomError, UsageError, suggest
+from graph.cache import Cache, Memory, Warn, default_folder, open_cache
+from graph.errors import DarkroomError, MissingError, UsageError, suggest
 from graph.events import SavedOutput
 from graph.history import Past, read
 from graph.index import FORMAT
@@ -23,12 +23,16 @@ from graph.report import duration
 from graph.requests import is_picture
 from graph.runs import MOST, NOW, Noted
 from graph.standing import as_typed
-from graph.tables import cut, render
+from graph.tables import GAP, cut, render, seen_width
 from graph.workflow import load
 
 _HEADER = ("run", "when", "workflow", "state", "ran", "cached", "computed", "saved", "again", "outputs", "params")
 _LONGEST = 32
 """Columns of a param's value in the list."""
+_SPARE = ("saved", "again", "computed", "cached", "ran", "params")
+"""What a narrow list goes without, first to last; `history NUMBER` tells it."""
+_READABLE = 12
+"""Columns of the params below which nobody can read them."""
 
 
 def tell(request: argparse.Namespace, warn: Warn, width: int | None, colour: bool) -> str:
@@ -49,7 +53,7 @@ def tell(request: argparse.Namespace, warn: Warn, width: int | None, colour: boo
         pairs = [(past, _before(cache, past)) for past in runs]
     if request.json:
         return json.dumps({"runs": [_as_json(past, before) for past, before in pairs]}, ensure_ascii=False)
-    return render([_row(*pair) for pair in pairs], _HEADER, width, colour) if pairs else "nothing was run yet"
+    return _listed([_row(*pair) for pair in pairs], width, colour) if pairs else "nothing was run yet"
 
 
 def _opened(named: str, warn: Warn) -> Cache:
@@ -58,7 +62,10 @@ def _opened(named: str, warn: Warn) -> Cache:
     folder = Path(named).expanduser() if named else default_folder()
     if not (folder / f"v{FORMAT}").is_dir():
         raise UsageError(f'there is no cache in "{folder}"', hint="The first run makes one.")
-    return open_cache(folder, warn)
+    cache = open_cache(folder, warn)
+    if isinstance(cache, Memory):
+        raise MissingError(f'the cache in "{folder}" cannot be used', hint="Name another with --cache.")
+    return cache
 
 
 def _one(cache: Cache, number: int) -> Past:
@@ -122,6 +129,17 @@ def _typed(value: object) -> str:
 
 
 # What is said
+
+
+def _listed(rows: Sequence[Sequence[str]], width: int | None, colour: bool) -> str:
+    """The table of runs, without columns for which there is no room."""
+    columns = dict(zip(_HEADER, zip(*rows, strict=True), strict=True))
+    takes = {name: max(map(seen_width, (name, *cells))) for name, cells in columns.items()}
+    takes["params"] = min(takes["params"], _READABLE)
+    for spare in _SPARE:
+        if width is not None and sum(takes[name] + GAP for name in columns) - GAP > width:
+            del columns[spare]
+    return render(list(zip(*columns.values(), strict=True)), tuple(columns), width, colour)
 
 
 def _row(past: Past, before: Past | None) -> tuple[str, ...]:

@@ -160,12 +160,14 @@ def _file_system(url: str) -> tuple[Any, str]:
         from fsspec.core import url_to_fs  # only for those who name a remote
     except ImportError as error:
         raise MissingError("a remote cache needs the package fsspec", hint="pip install darkroom[remote]") from error
+    hint = "For example file:///shared/folder or s3://bucket/folder."
+    if not url.partition("://")[2]:  # fsspec would take the current folder
+        raise UsageError(f'--remote takes a URL, not "{shown(url)}"', hint=hint)
     try:
         files, root = url_to_fs(url)
     except ImportError as error:
         raise MissingError(f'the remote "{shown(url)}" needs another package: {error}') from error
     except Exception as error:  # each file system has its own
-        hint = "For example file:///shared/folder or s3://bucket/folder."
         raise UsageError(f'--remote takes a URL, not "{shown(url)}": {error}', hint=hint) from error
     return files, root
 

@@ -19,14 +19,16 @@ import argparse
 import hashlib
 import json
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from graph.cache import LED, Cache, default_folder, open_cache
+from graph.cache import LED, Cache, Disk, default_folder, warn_of_network
 from graph.events import NodeFinished, RunFinished, RunStarted, SavedOutput, Sink, Warned
+from graph.eviction import limit
 from graph.history import Asked, note
 from graph.index import FORMAT as CACHE_FORMAT
 from graph.signatures import STARTS
@@ -59,11 +61,16 @@ def follow(request: argparse.Namespace, sink: Sink, say: Say) -> bool:
     name, folder = name_of(request), folder_of(request)
     if not name or folder is None or not (folder / f"v{CACHE_FORMAT}" / "index").exists():
         return False
-    cache = open_cache(folder, lambda message: sink.emit(Warned(message)))
+    most_bytes = limit()
+    try:
+        cache = Disk(folder, lambda message: sink.emit(Warned(message)), most_bytes)
+    except (OSError, sqlite3.Error):
+        return False  # that is told where the run is planned
     try:
         trail = _read(cache, name, request)
         if trail is None:
             return False
+        warn_of_network(folder, lambda message: sink.emit(Warned(message)))
         for warning in trail["warnings"]:
             say(warning)
         _note_latest(trail, cache, name)

@@ -89,11 +89,37 @@ def test_the_list_for_people(prompt: Prompt) -> None:
     assert ["outputs/print-00001.png (gone)", "factor=2.0, source=a.png, method=nearest"] == cells[2][-2:]
 
 
+@pytest.mark.parametrize(
+    ("width", "header"),
+    [
+        (200, "run when workflow state ran cached computed saved again outputs params"),
+        (105, "run when workflow state ran cached computed outputs params"),
+        (70, "run when workflow state outputs"),
+    ],
+)
+def test_a_narrow_list_has_fewer_columns_not_narrower_ones(
+    prompt: Prompt, monkeypatch: pytest.MonkeyPatch, width: int, header: str
+) -> None:
+    prompt.run()
+    monkeypatch.setattr(runner, "_terminal", lambda: (width, False))
+
+    assert header.split() == prompt("history")[1].splitlines()[0].split()
+
+
 def test_an_altered_output_is_told(prompt: Prompt) -> None:
     Path(prompt.run()).write_bytes(b"altered")
 
     assert ["altered"] == [one["state"] for one in prompt.told("history", "1")["outputs"]]
     assert "outputs/print-00001.png (altered)" in prompt("history")[1]
+
+
+def test_of_a_cache_that_cannot_be_opened_no_history_is_told(prompt: Prompt, tmp_path: Path) -> None:
+    (tmp_path / "broken/v2").mkdir(parents=True)
+    (tmp_path / "broken/v2/living").touch()
+    code, out, err = prompt("history", "--cache", "broken")
+
+    assert (3, "") == (code, out)
+    assert 'the cache in "broken" cannot be used' in err
 
 
 @pytest.mark.parametrize("what", ["print", "w.yaml", "outputs/print-00001.png"])
@@ -331,7 +357,7 @@ def test_two_sizes_are_compared_and_it_is_said(prompt: Prompt) -> None:
     Image.new("RGB", (32, 32), "blue").save("large.png")
     code, out, _ = prompt("diff", "b.png", "large.png")
 
-    assert (1, True) == (code, "compared at 32x32, with the smaller one enlarged:" in out)
+    assert (1, True) == (code, "their sizes differ; compared at 32x32, with the smaller one enlarged:" in out)
 
 
 def test_two_shapes_are_shown_side_by_side(prompt: Prompt) -> None:

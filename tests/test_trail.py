@@ -134,6 +134,21 @@ def test_a_cache_that_is_opened_twice_warns_once(desk: Desk, monkeypatch: pytest
     assert 1 == desk.capsys.readouterr().err.count("nfs4")
 
 
+def test_a_picture_is_named_by_a_followed_run_as_by_a_planned_one(desk: Desk) -> None:
+    assert desk.run(*WORDS, "--out", "x/../y")[-1]["outputs"][0]["path"].startswith("x/../y/")
+    assert desk.follows(*WORDS, "--out", "x/../y")
+    assert desk.run(*WORDS, "--out", "x/../y")[-1]["outputs"][0]["path"].startswith("x/../y/")
+
+
+def test_a_cache_that_cannot_be_opened_is_told_once(desk: Desk) -> None:
+    Path("cache/v2").mkdir(parents=True)
+    Path("cache/v2/index").touch()
+    Path("cache/v2/living").touch()
+
+    assert 0 == runner.main(["run", *WORDS])
+    assert 1 == desk.capsys.readouterr().err.count("results are not kept")
+
+
 def test_what_is_skipped_stays_skipped(desk: Desk) -> None:
     desk.run(*WORDS, "--set", "enlarge=false")
     followed = desk.run(*WORDS, "--set", "enlarge=false")

@@ -351,7 +351,7 @@ def test_many_machines_may_write_at_once(tmp_path: Path, url: str) -> None:
 # How it is named
 
 
-@pytest.mark.parametrize("url", ["nosuch://x", "spied2://"])
+@pytest.mark.parametrize("url", ["nosuch://x", "spied2://", "file://", "ftp://", "some/folder"])
 def test_a_url_that_nobody_understands_is_a_mistake(url: str) -> None:
     with pytest.raises(UsageError, match="--remote takes a URL"):
         Remote(url)
