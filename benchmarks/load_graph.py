@@ -25,7 +25,8 @@ def load(path: Path, precision: str) -> None:
     family = ModelFile.find(str(path), path.parent).family
     from nodes.sd.residency import weights
 
-    ctx: Any = SimpleNamespace(device="cpu", precision=precision, locate=lambda digest: path, warn=print)
+    facts: dict[str, Any] = {"device": "cpu", "precision": precision, "saving": ""}
+    ctx: Any = SimpleNamespace(**facts, locate=lambda digest: path, warn=print)
     with ExitStack() as held:
         for component in ("unet", "vae", "text_encoder"):
             module = held.enter_context(weights.use(ModelHandle("", component, family), ctx))

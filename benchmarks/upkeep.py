@@ -43,7 +43,7 @@ def measure(small: int, large: int, rounds: int) -> Report:
     with TemporaryDirectory() as below:
         folders = {count: Path(below) / str(count) for count in (small, large)}
         for count, folder in folders.items():
-            python("-m", "benchmarks.filled", "fill", str(count), folder)
+            python("-m", "benchmarks.filled", "fill", str(count), folder / "cache")
             _planned(folder)  # computes the workflow
         works = [(str(count), partial(_planned, folder)) for count, folder in folders.items()]
         plans = interleaved(rounds, works)
@@ -53,12 +53,12 @@ def measure(small: int, large: int, rounds: int) -> Report:
 
 def _planned(folder: Path) -> float:
     """CPU seconds of planning a chain, every node of which is known after the first time."""
-    told = json.loads(python("-m", "benchmarks.phases", "chain", str(NODES), folder).printed)
+    told = json.loads(python("-m", "benchmarks.phases", "plan", "chain", str(NODES), folder).printed)
     return float(told["cpu"]["plan"])
 
 
 def _evicted(count: int, folder: Path) -> Evicted:
-    spent = python("-m", "benchmarks.filled", "gc", folder)
+    spent = python("-m", "benchmarks.filled", "gc", folder / "cache")
     told = json.loads(spent.printed)
     if told["blobs"] < count:
         raise RuntimeError(f"gc left something: {told} of {count}")
