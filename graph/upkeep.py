@@ -310,12 +310,14 @@ def _drop_vanished(store: Store) -> None:
 
 
 def _forget(store: Store, before: float) -> None:
-    """Drop results and digests of files that nobody has any use for: a year old, and without a blob."""
+    """Drop results and digests of files that nobody has any use for: a year old, and without a blob. Trails go sooner:
+    they are large, and a run that finds none lays another."""
     main = "CAST(substr(outputs, 1, 64) AS TEXT)"
     without = f"NOT EXISTS (SELECT 1 FROM blobs WHERE digest = {main})"
     with store.transaction() as index:
         index.execute(f"DELETE FROM results WHERE made < ? AND {without}", (before,))
         index.execute("DELETE FROM notes WHERE space = ? AND made < ?", (b"file", before))
+        index.execute("DELETE FROM notes WHERE space = ? AND made < ?", (b"trail", time.time() - MOST_AGE))
         runs.forget(index, store.folder, before)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from graph.errors import MissingError, UsageError
 from graph.store import MARGIN, Result, Store
-from graph.upkeep import clear, gc, ls, size, verify
+from graph.upkeep import MOST_AGE, clear, gc, ls, size, verify
 from graph.values import Blob
 
 ROOT = Path(__file__).parents[2]
@@ -168,6 +168,18 @@ def test_gc_forgets_rows_whose_file_is_gone(tmp_path: Path) -> None:
         store.path(LARGE.digest).unlink()
 
     assert 1 == gc(tmp_path, quiet).kept_blobs
+
+
+def test_gc_forgets_trails_of_long_ago(tmp_path: Path) -> None:
+    with closing(Store(tmp_path, quiet)) as store:
+        store.write([], [], [("trail", "old", b"1"), ("trail", "new", b"2"), ("saved", "old", b"3")])
+        with store.transaction() as index:
+            index.execute("UPDATE notes SET made = ? WHERE name = ?", (time.time() - MOST_AGE - 1, b"old"))
+    gc(tmp_path, quiet)
+    with closing(Store(tmp_path, quiet)) as store:
+        left = store.rows("SELECT space, name FROM notes WHERE space IN (?, ?)", b"trail", b"saved")
+
+    assert {(b"trail", b"new"), (b"saved", b"old")} == set(left)
 
 
 def test_clear_leaves_nothing(tmp_path: Path) -> None:
