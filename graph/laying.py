@@ -22,12 +22,13 @@ from graph.index import FORMAT as CACHE_FORMAT
 from graph.ladder import is_reached_by_climbing
 from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
-from graph.trail import DEVICES, FORMAT, ROOT, TRAIL, code, folder_of, installed, name_of
+from graph.trail import DEVICES, FORMAT, TRAIL, code, folder_of, installed, name_of, sources
 from graph.values import SavedFile, decode
 from graph.witness import SIZE, Seen, are_settled, environment, stamp, watching
 
 _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 """What the system makes up when it is read."""
+_COMPILED = f"{os.sep}__pycache__"
 
 
 def begun(request: argparse.Namespace) -> tuple[str, str]:
@@ -62,9 +63,9 @@ def lay(
         is_same = _has_same_files(graph, results, cache)
     written = tuple(_written(graph, results, cache))
     file = os.path.abspath(request.file)
-    looked = _looked(seen, _in_cache(request), [file, *(left[0] for left in written if left)])
+    looked = _looked(seen, request, [file, *(left[0] for left in written if left)])
     states = looked.stamps()
-    is_same = is_same and begun(request) == beginning and not seen.changed() & {file, *states}
+    is_same = is_same and begun(request) == beginning and not looked.changed() & {file, *states}
     if not is_same or None in written or not are_settled(states.values(), time.time_ns()):
         return
     trail = {
@@ -126,12 +127,17 @@ def _in_cache(request: argparse.Namespace) -> str:
     return os.path.join(os.path.abspath(folder_of(request) or ""), f"v{CACHE_FORMAT}", "")
 
 
-def _looked(seen: Seen, cache: str, without: Collection[str]) -> Seen:
-    """What decides the run: not what is compared by content, nor the cache itself."""
-    asked = {path for path in seen.asked - set(without) if not path.startswith((*_NOT_FILES, cache))}
-    asked = {path for path in asked if not (path.endswith(".py") and path.startswith(f"{ROOT}{os.sep}"))}  # `code`
-    listed = {path for path in seen.listed if not path.startswith(cache)}
-    return Seen(asked | set(DEVICES), listed | set(DEVICES))
+def _looked(seen: Seen, request: argparse.Namespace, without: Collection[str]) -> Seen:
+    """What decides the run: not what is compared by content, nor the cache itself, nor code, which `code` states.
+
+    Nor the folders of code, into which Python writes what it compiles.
+    """
+    ours, cache = set(sources(request.nodes)), _in_cache(request)
+    packages = {os.path.dirname(path) for path in ours}
+    asked = {path for path in seen.asked - ours - set(without) if not path.startswith((*_NOT_FILES, cache))}
+    listed = {path for path in seen.listed - packages if not path.startswith(cache)}
+    asked, listed = ({path for path in paths if _COMPILED not in path} for paths in (asked, listed))
+    return Seen(asked | set(DEVICES), listed | set(DEVICES), seen.first)
 
 
 def _step(name: str, results: Results) -> list[Any]:

@@ -110,10 +110,15 @@ def name_of(request: argparse.Namespace) -> str:
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def code(folders: Sequence[str]) -> str:
-    """The state of the code that may decide a run: Darkroom's own, and that in `folders`."""
+def sources(folders: Sequence[str]) -> list[str]:
+    """The files of the code that may decide a run: Darkroom's own, and those in `folders`."""
     own = [str(ROOT / "darkroom.py"), str(ROOT / "runner.py"), *_sources(ROOT / "graph"), *_sources(ROOT / "nodes")]
-    return _state([*own, *(path for folder in folders for path in _sources(Path(folder)))])
+    return [*own, *(path for folder in folders for path in _sources(Path(folder).absolute()))]
+
+
+def code(folders: Sequence[str]) -> str:
+    """The state of that code."""
+    return _state(sources(folders))
 
 
 def installed() -> str:

@@ -263,6 +263,17 @@ def test_a_node_that_is_to_be_asked_is_never_passed_over(desk: Desk, word: str) 
     assert not desk.follows(*WORDS)
 
 
+def test_what_python_writes_beside_code_decides_nothing(desk: Desk) -> None:
+    families = Path(runner.__file__).parent / "nodes" / "sd" / "families" / "__pycache__"
+    desk.run(*WORDS)
+    for folder in (Path("own/__pycache__"), families):
+        folder.mkdir(exist_ok=True)
+        (folder / "unlike.any").touch()
+        (folder / "unlike.any").unlink()
+
+    assert desk.follows(*WORDS)
+
+
 def test_a_run_that_failed_is_tried_again(desk: Desk) -> None:
     Path("own/mine.py").write_text(NODE.replace("return 1", "return 1 // 0"))
     for _ in range(2):
