@@ -101,7 +101,7 @@ def _run(request: argparse.Namespace, display: Display) -> int:
             planned = session.plan(graph, request.force)
         results = session.run(planned, stop=stop)
         warnings = [str(warning) for warning in graph.warnings]
-        lay(request, beginning, graph, results, session.world, session.cache, seen, warnings)
+        lay(request, beginning, graph, results, session.cache, seen, warnings)
     display.close()
     if note:
         note(results.saved, "run" in results.actions.values())

@@ -90,7 +90,7 @@ def planned(asked: argparse.Namespace, heard: Heard, clock: Clock) -> None:
         clock.end("plan")
     results = session.run(plan)
     clock.end("execute")
-    lay(asked, beginning, graph, results, session.world, session.cache, seen, ())
+    lay(asked, beginning, graph, results, session.cache, seen, ())
     clock.end("lay the trail")
     session.cache.close()
     clock.end("close the cache")

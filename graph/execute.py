@@ -95,8 +95,7 @@ def execute(
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     ended = finished(results)
     cache.note_latest(plan.graph.workflow.name, run.keys)
-    asked = asked_of(plan.graph, world)
-    note(cache, asked, run.finished.values(), ended, time.time(), versions, stopped=stopped is not None)
+    note(cache, results.asked, run.finished.values(), ended, time.time(), versions, stopped=stopped is not None)
     cache.flush()
     for name, failure in delivery.failures:
         if not isinstance(failure, Stopped):
@@ -114,6 +113,7 @@ def _results(run: _Run, delivery: Delivery, seconds: float, *, stopped: bool) ->
         {name: event.action for name, event in run.finished.items()},
         delivery.saved,
         delivery.values,
+        asked_of(run.plan.graph, run.world),
         failures,
         seconds,
         run.finished,

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from graph.ages import NEVER
-from graph.asking import asked_of
 from graph.cache import LED, Cache
 from graph.errors import DarkroomError
 from graph.events import SavedOutput
@@ -20,7 +19,6 @@ from graph.filerefs import FileRef
 from graph.files import digest_of
 from graph.index import FORMAT as CACHE_FORMAT
 from graph.ladder import is_reached_by_climbing
-from graph.ready import World
 from graph.steps import Graph, Step, is_picture, writes_files
 from graph.trail import DEVICES, FORMAT, TRAIL, code, folder_of, installed, name_of, sources
 from graph.values import SavedFile, decode
@@ -42,7 +40,6 @@ def lay(
     beginning: tuple[str, str],
     graph: Graph,
     results: Results,
-    world: World,
     cache: Cache,
     seen: Seen,
     warnings: Sequence[str],
@@ -71,7 +68,7 @@ def lay(
     trail = {
         "format": FORMAT,
         "workflow": graph.workflow.name,
-        "asked": asked_of(graph, world).as_json(),
+        "asked": results.asked.as_json(),
         "code": own_code,
         "installed": installed(),  # only now: the run itself may have added its output folder there
         "looked": states,

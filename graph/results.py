@@ -9,6 +9,7 @@ from typing import Any
 
 from graph.events import Action, NodeFinished, RunFinished, SavedOutput
 from graph.failures import Failure
+from graph.history import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Results:
     """What was saved, as events tell it."""
     outputs: Mapping[str, Any]
     """By the names of the outputs: the values themselves, where they were asked for."""
+    asked: Asked
+    """What the run was asked for, as the history keeps it."""
     failures: tuple[Failure, ...] = ()
     seconds: float = 0.0
     finished: Mapping[str, NodeFinished] = field(default_factory=dict)
