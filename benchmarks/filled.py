@@ -13,9 +13,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from graph.codec import Blob
 from graph.store import INLINE, Result, Store
 from graph.upkeep import gc
-from graph.values import Blob
 
 _AT_ONCE = 5_000
 _DAY = 86400.0

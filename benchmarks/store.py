@@ -20,6 +20,7 @@ from benchmarks.processes import interleaved
 from benchmarks.report import Bound, Report, Table
 from benchmarks.trivial import chain
 from graph.cache import Disk, Result
+from graph.codec import Blob, encode
 from graph.events import Silent
 from graph.execute import execute
 from graph.placement import survey
@@ -27,7 +28,7 @@ from graph.plan import plan
 from graph.ready import World
 from graph.registry import find_nodes
 from graph.store import Store
-from graph.values import Blob, Picture, encode
+from graph.values import Picture
 from graph.wiring import wire
 from graph.workflow import parse
 

@@ -15,6 +15,7 @@ FLOORS = (
         "ages",
         "mounts",
         "contrast",
+        "codec",
     ),
     ("values", "filerefs", "syntax", "report", "metadata", "quantities"),
     ("outputs", "document", "node", "files", "credentials", "likeness"),

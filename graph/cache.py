@@ -22,7 +22,8 @@ from graph.runs import NOW, Noted
 from graph.store import Result
 
 if TYPE_CHECKING:  # see graph/store.py
-    from graph.values import Blob, SavedFile
+    from graph.codec import Blob
+    from graph.values import SavedFile
 
 __all__ = ["LED", "Cache", "Disk", "Memory", "Result", "Warn", "default_folder", "open_cache", "warn_of_network"]
 

@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from graph.cache import Cache
+from graph.codec import Blob
 from graph.gauge import Spent
 from graph.node import Effort, Node, parameters
 from graph.ready import Outcomes, Read, Ready, takes
 from graph.sources import origins
 from graph.steps import Graph, Step, model_ports
-from graph.values import Blob
 
 KEPT = 32
 """Measurements that are kept of a kind."""

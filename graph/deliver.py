@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graph.cache import Cache
+from graph.codec import decode, encode
 from graph.errors import DarkroomError
 from graph.events import SavedOutput
 from graph.findings import Findings
@@ -23,7 +24,7 @@ from graph.ready import Done, Outcome, World, chosen, picked
 from graph.sources import From
 from graph.standing import as_typed
 from graph.steps import Graph, Wanted, is_picture
-from graph.values import Picture, Raster, SavedFile, decode, encode
+from graph.values import Picture, Raster, SavedFile
 
 Obtain = Callable[[From], bytes]
 """Gives the bytes of an output, made again if they are lost."""

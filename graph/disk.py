@@ -19,7 +19,8 @@ from graph.runs import NOW, Noted
 from graph.store import Note, Result, Store
 
 if TYPE_CHECKING:  # see graph/store.py
-    from graph.values import Blob, SavedFile
+    from graph.codec import Blob
+    from graph.values import SavedFile
 
 Warn = Callable[[str], None]
 T = TypeVar("T")
@@ -159,14 +160,15 @@ class Disk:
             self._commit_soon()
 
     def saved(self, key: str) -> SavedFile | None:
-        from graph.values import SavedFile, decode
+        from graph.codec import decode
+        from graph.values import SavedFile
 
         found = self.noted("saved", key)
         value = decode(found) if found else None
         return value if isinstance(value, SavedFile) else None
 
     def note_saved(self, key: str, file: SavedFile) -> None:
-        from graph.values import encode
+        from graph.codec import encode
 
         self.note("saved", key, encode(file).data)
 
@@ -360,7 +362,7 @@ class _Batch(Memory):
 
     def write_to(self, store: Store, leases: Leases) -> None:
         """Write all of it in one transaction. A lease that was taken again since it was given up stays."""
-        from graph.values import Blob
+        from graph.codec import Blob
 
         with self._lock:  # reading a blob moves it
             blobs = [Blob(digest, data) for digest, data in self._blobs.items()]

@@ -17,6 +17,7 @@ from pathlib import Path
 from graph.ages import NEVER
 from graph.asking import asked_of
 from graph.cache import Cache, Result
+from graph.codec import Blob
 from graph.context import Running, Stop
 from graph.costs import Meter
 from graph.deliver import Courier, Delivery
@@ -50,7 +51,7 @@ from graph.resuming import Resuming, resuming
 from graph.sources import From
 from graph.steps import Step
 from graph.turns import Turns
-from graph.values import Blob, ModelHandle
+from graph.values import ModelHandle
 
 __all__ = ["Results", "execute"]
 
@@ -285,7 +286,8 @@ class _Run:
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
         digests = tuple(blob.digest for blob in blobs)
-        if word := surprise(step, blobs, self._expected(step, ready, seconds)):
+        before = self._expected(step, ready, seconds)
+        if before and (word := surprise(step, blobs, before)):
             self.sink.emit(Warned(word, step.name))
         self.held.keep(step.name, blobs)
         self.outcomes[step.name] = Done(digests)

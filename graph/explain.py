@@ -16,12 +16,13 @@ from typing import Any, Literal
 from graph.ages import ALWAYS, NEVER, is_fresh
 from graph.cache import Cache, Result
 from graph.code import declared_in, modules_changed
+from graph.codec import decode
 from graph.contrast import contrast, words
 from graph.keys import CODE, differences
 from graph.ready import Ready
 from graph.sources import Choice, From, Gather, Source, origins
 from graph.steps import Graph, Step, writes_files
-from graph.values import SavedFile, decode
+from graph.values import SavedFile
 
 Topic = Literal[
     "parameter", "file", "input", "unkept", "unstable",

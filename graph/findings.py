@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from graph.codec import decode
 from graph.node import SCALARS, outputs
 from graph.order import ancestors
 from graph.ready import Done, Outcomes, Read
 from graph.sources import From
 from graph.steps import Graph
-from graph.values import decode
 
 Findings = dict[str, dict[str, Any]]
 """By node, by output."""

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from graph.cache import Cache
+from graph.codec import Blob
 from graph.loaded import Loaded
 from graph.made import is_known
 from graph.plan import Value
 from graph.ready import Done, Outcome
 from graph.sources import From
-from graph.values import Blob
 
 
 @dataclass
@@ -62,7 +62,8 @@ class Held:
         """A step is settled, the last that takes these: hold neither them, nor what was only read for it."""
         self.fetched.clear()
         self.over.update(released)
-        for value in (*released, *(value for value in self.again if value in self.over)):
+        again = [value for value in self.again if value in self.over] if self.again else []
+        for value in (*released, *again):
             self.given.pop(value, None)
             self.loaded.let_go(value, self.outcomes, self.over, self.read)
         self.again.clear()

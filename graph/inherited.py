@@ -7,7 +7,6 @@ step's first port that takes one decides. What a file proposes is checked as a w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from graph.errors import MissingError, suggest
 from graph.fields import Given, checked, file_parameters, fitted
@@ -76,7 +75,7 @@ def _completed(scope: Scope, step: Step, values: Values, proposed: Mapping[str, 
         what = f"{step.name}.{complaint.name} {complaint.message}"
         scope.tell("bad-value", what, places.get(complaint.name, step.place), complaint.hint)
     origins = {**step.origins, **dict.fromkeys(added, "model")}
-    return replace(step, fixed=fixed, instance=None if step.linked else instance, places=places, origins=origins)
+    return step._replace(fixed=fixed, instance=None if step.linked else instance, places=places, origins=origins)
 
 
 # What a file proposes

@@ -81,6 +81,8 @@ class Leases:
 
     def give_up(self, key: str) -> bool:
         """Hold a lease no longer, and say whether it was held. Its row is whoever's who commits next."""
+        if key not in self._held:  # of nearly every step
+            return False
         with self._lock:
             held = key in self._held
             self._held.discard(key)

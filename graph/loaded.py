@@ -6,12 +6,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
+from graph.codec import decode, encode
 from graph.made import gives_handles, handles, weights_of
 from graph.plan import Value
 from graph.ready import Done, Outcome, Read
 from graph.sources import From
 from graph.steps import Step
-from graph.values import ModelHandle, decode, encode
+from graph.values import ModelHandle
+
+_PLAIN = (str, int, float)
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Loaded:
         """A step is about to be run with these: their weights may come into memory."""
         for argument in arguments.values():
             for value in argument if isinstance(argument, list) else (argument,):
-                if found := tuple(handles(value)):
+                if not isinstance(value, _PLAIN) and (found := tuple(handles(value))):
                     self.used[encode(value).digest] = found
 
     def let_go(self, value: Value, outcomes: Mapping[str, Outcome], over: Collection[Value], read: Read) -> None:

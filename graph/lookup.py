@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph.errors import Mistake, Place, suggest
 from graph.fields import Given
@@ -17,8 +17,7 @@ _PATIENCE = 500_000
 _PARAM_TYPES: dict[str, Any] = {"text": str, "path": str, "integer": int, "number": float, "boolean": bool}
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What a reference stands for."""
 
     type: Any

@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any, get_type_hints
 
 from graph.ages import NEVER
+from graph.codec import Blob, decode, encode
 from graph.errors import StepError
-from graph.node import outputs, type_name
+from graph.node import Output, outputs, type_name
 from graph.steps import Step
-from graph.values import Blob, ModelHandle, SavedFile, Value, decode, encode
+from graph.values import ModelHandle, SavedFile, Value
 
 QUICK = 0.001
 """Seconds of work beside which a look into the cache for what another process gave would cost something."""
@@ -19,20 +20,25 @@ QUICK = 0.001
 
 def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
     """Check what a node gave against what it declares, and give each value its bytes. Raises StepError."""
-    declared = list(outputs(step.node).values())
+    declared = outputs(step.node)
     if len(values) != len(declared):
         raise StepError(f"a {step.kind} gave {len(values)} values, but declares {len(declared)}")
-    for value, output in zip(values, declared, strict=True):
-        is_list = isinstance(value, (list, tuple))
-        wrong = [item for item in (value if output.many and is_list else [value]) if not _is_a(item, output.type)]
-        if wrong or output.many != is_list:
-            given = f"a list with {type(wrong[0]).__name__}" if is_list and wrong else type(value).__name__
-            want = type_name(output.type, output.many)
-            raise StepError(f"a {step.kind} gave {given} as {output.name}, but declares {want}")
+    for value, output in zip(values, declared.values(), strict=True):
+        if output.many or type(value) is not output.type:
+            _check(step, output, value)
     try:
-        return tuple(encode(value) for value in values)
+        return tuple([encode(value) for value in values])
     except (TypeError, ValueError) as error:
         raise StepError(f"a {step.kind} gave what cannot be kept: {error}") from error
+
+
+def _check(step: Step, output: Output, value: Any) -> None:
+    is_list = isinstance(value, (list, tuple))
+    wrong = [item for item in (value if output.many and is_list else [value]) if not _is_a(item, output.type)]
+    if wrong or output.many != is_list:
+        given = f"a list with {type(wrong[0]).__name__}" if is_list and wrong else type(value).__name__
+        want = type_name(output.type, output.many)
+        raise StepError(f"a {step.kind} gave {given} as {output.name}, but declares {want}")
 
 
 def _is_a(value: object, kind: Any) -> bool:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from graph.runs import NOW, Noted
 
 if TYPE_CHECKING:
+    from graph.codec import Blob
     from graph.store import Result
-    from graph.values import Blob, SavedFile
+    from graph.values import SavedFile
 
 _GIB = 1 << 30
 _WORKS = 16

@@ -221,7 +221,8 @@ def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
 
 def own_copy(node: Node) -> Any:
     """A copy that its run may write into, whatever its parameters hold."""
-    return node.model_copy(deep=any(not isinstance(value, _CONSTANT) for value in vars(node).values()))
+    is_flat = all(isinstance(value, _CONSTANT) for value in vars(node).values())
+    return node.__copy__() if is_flat else node.__deepcopy__()
 
 
 def source(node: type[Node]) -> str:

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from graph.codec import Blob
 from graph.errors import MissingError, UsageError
 from graph.eviction import keep_within, limit
 from graph.gathered import Gathered
@@ -38,7 +39,6 @@ from graph.store import Result, Store
 from graph.tables import clean
 from graph.upkeep import Warn
 from graph.upkeep import opened as opened_store
-from graph.values import Blob
 
 FORMAT = 1
 _FIRST = "darkroom.json"

@@ -21,10 +21,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from graph.ages import ALWAYS, is_fresh
 from graph.cache import Cache, Result
+from graph.codec import decode
 from graph.errors import DarkroomError, MissingError, UsageError, suggest
 from graph.explain import Reasons
 from graph.ladder import prepared
@@ -34,15 +35,14 @@ from graph.pace import builds
 from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World, prepare
 from graph.sources import From, origins
 from graph.steps import Graph, Step, writes_files
-from graph.values import SavedFile, decode
+from graph.values import SavedFile
 
 Decision = Literal["hit", "run", "skipped", "unknown"]
 Value = tuple[str, int]
 """An output of a step: the step's name, and which output."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """What is decided for one step."""
 
     step: Step

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from graph.code import Codes
+from graph.codec import decode, encode
 from graph.conditions import holds
 from graph.errors import StepError
 from graph.fields import Given, checked, file_parameters, fitted
@@ -24,7 +25,6 @@ from graph.node import Node, parameters
 from graph.placement import Device, Placed, place
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Step, model_ports, writes_files
-from graph.values import decode, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +62,19 @@ class World:
     codes: Codes = field(default_factory=Codes)
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """All that a step needs is known."""
 
     node: Node
     recipe: str
     key: str
     placed: Placed
+    files: tuple[FileRef, ...] = ()
+    """What its parameters name."""
     rung: str = ""
     """How it is done because memory was short before (graph/ladder.py); "" where it was not."""
     foot: Ready | None = None
     """Of a step on a rung: what it is where memory is not short."""
-
-    @property
-    def files(self) -> tuple[FileRef, ...]:
-        """What its parameters name."""
-        names = file_parameters(type(self.node))
-        return tuple([file for name in names if (file := getattr(self.node, name)) is not None]) if names else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +94,11 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
 
     Raises StepError where a value from another step is not what a parameter takes, MissingError for a file.
     """
-    waits = tuple(need for need in step.needs if need not in outcomes)
+    waits = [need for need in step.needs if need not in outcomes]
     if step.off:
         return Off(step.off)
     if waits:
-        return Wait(waits)
+        return Wait(tuple(waits))
     try:
         off = _off(step, outcomes, read)
         if off:
@@ -125,7 +120,9 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
     except TypeError as error:
         hint = "Its parameters can be texts, numbers, booleans, files, and lists and tables of these."
         raise StepError(f"{step.name}: a {step.kind} cannot be remembered: {error}", hint=hint) from error
-    return Ready(node, text, key_of(text), placed)
+    names = file_parameters(type(node))
+    files = tuple([file for name in names if (file := getattr(node, name)) is not None]) if names else ()
+    return Ready(node, text, key_of(text), placed, files)
 
 
 def _beside(step: Step, node: Node, world: World) -> dict[str, str]:
@@ -151,7 +148,9 @@ def chosen(source: From | Choice, outcomes: Outcomes) -> From | None:
 
 def takes(source: Source, outcomes: Outcomes) -> Iterator[From]:
     """The outputs of other steps that a source truly takes, once choices are made."""
-    if isinstance(source, Choice):
+    if isinstance(source, From):
+        yield source
+    elif isinstance(source, Choice):
         taken = chosen(source, outcomes)
         yield from [taken] if taken else []
     elif isinstance(source, Gather):
@@ -181,8 +180,8 @@ def _text(value: object) -> str:
 
 
 def _off(step: Step, outcomes: Outcomes, read: Read) -> str:
-    is_any_off = any(isinstance(outcomes[need], Off) for need in step.needs)
-    for source in (*step.inputs.values(), *step.linked.values(), *step.facts.values()) if is_any_off else ():
+    are_off = [need for need in step.needs if isinstance(outcomes[need], Off)]
+    for source in (*step.inputs.values(), *step.linked.values(), *step.facts.values()) if are_off else ():
         parts = source.items if isinstance(source, Gather) else (source,)
         for part in parts:
             lost = _lost(part, outcomes)

@@ -21,11 +21,11 @@ import secrets
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graph.codec import Blob
 from graph.errors import MissingError, UsageError
 from graph.letters import MOST_LETTER, MOST_VALUE, has_digest, is_digest, opened, sealed
 from graph.store import Result
 from graph.tables import clean
-from graph.values import Blob
 
 FORMAT = 1
 _MOST_KEYS = 10_000

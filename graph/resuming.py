@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graph.cache import Cache
+from graph.codec import decode, encode
 from graph.events import Sink, Warned
 from graph.keys import key_of, without
 from graph.ready import Ready
 from graph.steps import Step
-from graph.values import Value, decode, encode
+from graph.values import Value
 
 EVERY = 2.0
 """Seconds between two bookmarks, at least."""

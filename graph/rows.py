@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # see graph/store.py
-    from graph.values import Blob
+    from graph.codec import Blob
 
 INLINE = 8192
 """Blobs up to so many bytes live in the index: a file each would cost an fsync (docs/decisions/0001)."""
@@ -20,8 +19,7 @@ Note = tuple[str, str, bytes]
 """(space, name, value)"""
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What a key gave."""
 
     key: str
@@ -44,8 +42,8 @@ def mark_used(index: sqlite3.Connection, digests: Iterable[str], now: float) -> 
 
 def result_row(result: Result) -> tuple[object, ...]:
     """The row of a result, sealed."""
-    outputs, recipe = " ".join(result.outputs).encode(), as_bytes(result.recipe)
-    row = (result.key, outputs, recipe, float(result.seconds), float(result.made), result.memory)
+    key, outputs, recipe, seconds, made, memory = result
+    row = (key, " ".join(outputs).encode(), as_bytes(recipe), float(seconds), float(made), memory)
     return (*row, seal_of(*row))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from graph.ages import NEVER
 from graph.conditions import Condition
@@ -17,9 +18,11 @@ from graph.values import ModelHandle, Raster, SavedFile
 from graph.workflow import Workflow
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A node with its kind known, its parameters checked and its links resolved."""
+class Step(NamedTuple):
+    """A node with its kind known, its parameters checked and its links resolved.
+
+    A named tuple, like all that is made once a node: it takes a third of the time of a frozen dataclass.
+    """
 
     name: str
     node: type[Node]
@@ -36,7 +39,7 @@ class Step:
     """The node itself, where all its parameters are known."""
     when: Condition | None = None
     """What is left to be seen of its condition."""
-    facts: Mapping[str, Source] = field(default_factory=dict)
+    facts: Mapping[str, Source] = MappingProxyType({})
     """What the references of the condition stand for."""
     off: str = ""
     """Why it is skipped, where the file alone says so."""
@@ -46,9 +49,9 @@ class Step:
     """How old a result from the cache may be; see `graph.ages`."""
     folder: Path = Path()
     """What a relative path starts from that another step gives: the workflow's folder."""
-    places: Mapping[str, Place] = field(default_factory=dict)
+    places: Mapping[str, Place] = MappingProxyType({})
     """Of each input, for mistakes found later."""
-    origins: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, str] = MappingProxyType({})
     """Of each parameter given: "node", "defaults" (of the workflow) or "model" (what a model brings along)."""
 
     @property

@@ -76,7 +76,7 @@ from graph.runs import Noted
 from graph.runs import write as write_runs
 
 if TYPE_CHECKING:  # declaring all the types of values takes longer than a run that finds everything
-    from graph.values import Blob
+    from graph.codec import Blob
 
 __all__ = ["INLINE", "MARGIN", "USED", "Note", "Result", "Store"]
 

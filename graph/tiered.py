@@ -19,12 +19,13 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar, cast
 
 from graph.cache import Cache, Warn
+from graph.codec import Blob
 from graph.errors import DarkroomError
 from graph.letters import is_shared
 from graph.remote import Remote
 from graph.runs import NOW, Noted
 from graph.store import Result
-from graph.values import Blob, SavedFile
+from graph.values import SavedFile
 
 T = TypeVar("T")
 Job = Callable[[], None]

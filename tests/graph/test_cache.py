@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from graph.cache import Cache, Disk, Memory, Result, default_folder, open_cache
+from graph.codec import Blob, decode, encode
 from graph.failpoints import arm, disarm
 from graph.keys import key_of, recipe
 from graph.store import Store
-from graph.values import Blob, Conditioning, Denoiser, Latents, Picture, SavedFile, Tensor, decode, encode
+from graph.values import Conditioning, Denoiser, Latents, Picture, SavedFile, Tensor
 
 ROOT = Path(__file__).parents[2]
 PIXELS = Image.effect_noise((128, 128), 50).convert("RGB")
@@ -202,7 +202,7 @@ def test_a_folder_that_vanishes_costs_one_warning(folder: Path, warnings: list[s
 FULL = """
 import resource, sys, pathlib
 from graph.cache import open_cache, Result
-from graph.values import encode
+from graph.codec import encode
 warnings = []
 cache = open_cache(pathlib.Path(sys.argv[1]), warnings.append)
 first = encode("first" * 3000)
@@ -248,7 +248,7 @@ def test_an_index_that_breaks_in_mid_run_costs_one_warning(folder: Path, warning
 SHARE = """
 import sys, pathlib
 from graph.cache import Disk, Result
-from graph.values import encode
+from graph.codec import encode
 warnings = []
 cache = Disk(pathlib.Path(sys.argv[1]), warnings.append)
 for number in range(60):
@@ -404,7 +404,7 @@ def test_what_could_not_be_written_waits_in_front_of_what_came_later(folder: Pat
         other.execute("ROLLBACK")
     with closing(Disk(folder, warnings.append)) as disk:
         assert [result(1, first), result(2, second)] == [
-            replace(disk.result(result(number).key) or result(0), seconds=0.001) for number in (1, 2)
+            (disk.result(result(number).key) or result(0))._replace(seconds=0.001) for number in (1, 2)
         ]
     assert [] == warnings
 

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from graph import eviction
 from graph.cache import Disk, open_cache
+from graph.codec import Blob
 from graph.errors import UsageError
 from graph.eviction import blobs_held, evict, keep_within, limit
 from graph.store import MARGIN, Result, Store
 from graph.upkeep import gc
-from graph.values import Blob
 
 HOUR = 3600.0
 FOREVER = 0.0

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from graph.cache import Disk, Result
+from graph.codec import encode
 from graph.errors import UsageError
 from graph.housekeeping import tell
 from graph.quantities import age_words, parse_age, parse_size, size_words
-from graph.values import encode
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from graph.codec import decode, encode
 from graph.keys import Content, key_of, recipe, tagged
-from graph.values import Latents, Picture, Tensor, Value, decode, encode
+from graph.values import Latents, Picture, Tensor, Value
 
 ROOT = Path(__file__).parents[2]
 QUICK, DEEP = settings(max_examples=300, deadline=None), settings(max_examples=5_000, deadline=None)

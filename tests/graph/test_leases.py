@@ -9,19 +9,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from graph import leases
 from graph.cache import Disk
+from graph.codec import Blob
 from graph.context import Stop
 from graph.failpoints import arm
 from graph.store import Store
 from graph.turns import Turns
 from graph.upkeep import clear, gc, verify
-from graph.values import Blob
 from tests.graph.crowd import Process, impatient, until
 from tests.graph.lab import Heard, Lab
 
@@ -338,6 +337,6 @@ def test_a_costly_value_of_a_type_that_is_gone_is_made_again(lab: Lab) -> None:
         key = lab.plan(text % 1).steps[0].key
         known, blob = store.result(key), Blob(hashlib.sha256(gone).hexdigest(), gone)
         assert known
-        store.write([replace(known, outputs=(blob.digest,), seconds=1.0)], [blob], [])
+        store.write([known._replace(outputs=(blob.digest,), seconds=1.0)], [blob], [])
 
     assert {"both": "a-2"} == lab.run(text % 2).outputs

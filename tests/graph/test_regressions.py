@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import sqlite3
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Self
@@ -16,6 +15,7 @@ import pytest
 from PIL import Image
 from pydantic import model_validator
 
+from graph.codec import Blob
 from graph.errors import Stopped, UsageError
 from graph.events import Event, NodeFinished, NodeProgress
 from graph.execute import execute
@@ -23,7 +23,7 @@ from graph.node import Context, Node
 from graph.plan import plan
 from graph.registry import Registry, find_nodes
 from graph.rerun import workflow_of
-from graph.values import Blob, ModelHandle, Picture
+from graph.values import ModelHandle, Picture
 from tests.graph.lab import NODES, REGISTRY, Heard, Lab
 
 _THROWN = itertools.count()
@@ -461,7 +461,7 @@ def test_bytes_that_are_no_value_any_more_are_made_again(lab: Lab) -> None:
     cache = lab.open()
     result = next(iter(cache.results(cache.latest("lab").values()).values()))
     blob = Blob(hashlib.sha256(b"of another time").hexdigest(), b"of another time")
-    cache.remember(replace(result, outputs=(blob.digest,)), [blob])
+    cache.remember(result._replace(outputs=(blob.digest,)), [blob])
     cache.close()
 
     assert "x" == lab.run(text).outputs["b"]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from graph.codec import Blob
 from graph.store import INLINE, MARGIN, Result, Store
-from graph.values import Blob
 
 SMALL, LARGE = b"small" * 10, bytes(range(256)) * 64
 

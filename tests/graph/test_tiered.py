@@ -19,12 +19,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from graph import tiered
 from graph.cache import Cache, Memory, open_cache
+from graph.codec import Blob, encode
 from graph.errors import MissingError, UsageError
 from graph.keys import key_of
 from graph.remote import Remote, shown
 from graph.store import Result, Store
 from graph.tiered import Tiered, answers
-from graph.values import Blob, encode
 from tests.graph.lab import Lab
 
 WORKFLOW = """

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from graph.codec import Blob
 from graph.errors import MissingError, UsageError
 from graph.store import MARGIN, Result, Store
 from graph.upkeep import MOST_AGE, clear, gc, ls, size, verify
-from graph.values import Blob
 
 ROOT = Path(__file__).parents[2]
 LONG_AGO = time.time() - 100 * MARGIN

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from graph.values import Latents, Mask, Picture, Value, decode, encode
+from graph.codec import decode, encode
+from graph.values import Latents, Mask, Picture, Value
 from nodes.inpaint import Inpaint
 from nodes.noise import Noise
 from nodes.sampler import Sampler

@@ -13,8 +13,9 @@ from diffusers import StableDiffusionPipeline
 from safetensors.torch import save_file
 
 import darkroom
+from graph.codec import encode
 from graph.errors import MissingError, StepError
-from graph.values import TextEncoder, encode
+from graph.values import TextEncoder
 from graph.workflow import parse
 from nodes.load_model import LoadModel
 from nodes.sd.embedding_files import EmbeddingFile

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from graph.codec import encode
 from graph.errors import StepError
-from graph.values import Conditioning, Latents, encode
+from graph.values import Conditioning, Latents
 from nodes.load_model import LoadModel, Parts
 from nodes.noise import Noise
 from nodes.sampler import Sampler

@@ -15,8 +15,9 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from PIL import Image
 
+from graph.codec import decode, encode
 from graph.node import Context
-from graph.values import Conditioning, Picture, decode, encode
+from graph.values import Conditioning, Picture
 from nodes.load_model import LoadModel, Parts
 from nodes.noise import Noise
 from nodes.sampler import Sampler

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from graph.codec import decode, encode
 from graph.errors import StepError
-from graph.values import Latents, decode, encode
+from graph.values import Latents
 from nodes.noise import Noise
 from nodes.sd.folders import ModelFolder
 from nodes.sd.methods import METHODS

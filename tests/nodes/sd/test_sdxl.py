@@ -18,9 +18,10 @@ from diffusers import (
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from graph.codec import decode, encode
 from graph.errors import StepError
 from graph.node import Context
-from graph.values import Conditioning, Picture, decode, encode
+from graph.values import Conditioning, Picture
 from nodes.load_model import LoadModel, Parts
 from nodes.micro_condition import MicroCondition
 from nodes.noise import Noise

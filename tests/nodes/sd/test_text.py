@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from graph.codec import encode
 from graph.errors import MissingError, StepError
-from graph.values import encode
 from nodes.load_model import LoadModel, Parts
 from nodes.sd.files import ModelFile
 from nodes.text_encode import TextEncode
