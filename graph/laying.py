@@ -11,6 +11,7 @@ from typing import Any
 
 from graph.ages import NEVER
 from graph.cache import LED, Cache
+from graph.codec import decode
 from graph.errors import DarkroomError
 from graph.events import SavedOutput
 from graph.execute import Results
@@ -19,9 +20,10 @@ from graph.filerefs import FileRef
 from graph.files import digest_of
 from graph.index import FORMAT as CACHE_FORMAT
 from graph.ladder import is_reached_by_climbing
+from graph.pace import builds
 from graph.steps import Graph, Step, is_picture, writes_files
 from graph.trail import DEVICES, FORMAT, TRAIL, code, folder_of, installed, name_of, sources
-from graph.values import SavedFile, decode
+from graph.values import SavedFile
 from graph.witness import SIZE, Seen, are_settled, environment, stamp, watching
 
 _NOT_FILES = ("/proc/", "/sys/", "/dev/")
@@ -35,6 +37,7 @@ def begun(request: argparse.Namespace) -> tuple[str, str]:
     return (name, code(request.nodes)) if name else ("", "")
 
 
+@builds
 def lay(
     request: argparse.Namespace,
     beginning: tuple[str, str],
