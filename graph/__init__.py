@@ -29,7 +29,7 @@ FLOORS = (
     ("wiring",),
     ("index", "runs", "bookmarks", "rows"),
     ("store",),
-    ("memory", "placement", "leases", "eviction", "letters", "hindsight"),
+    ("memory", "placement", "leases", "absent", "eviction", "letters", "hindsight"),
     ("disk",),
     ("cache", "remote"),
     ("history", "tiered"),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from graph import hindsight, runs
+from graph.absent import Absent
 from graph.bookmarks import Bookmarks
 from graph.eviction import keep_within
 from graph.index import is_broken, is_busy
@@ -25,8 +28,11 @@ if TYPE_CHECKING:  # see graph/store.py
 Warn = Callable[[str], None]
 T = TypeVar("T")
 _WAIT = 0.05
-"""Seconds of work that a kill may lose: a batch is committed at the latest so long after its first result."""
-_BATCH = 1024
+"""Seconds of work that a kill may lose: a batch is written at the latest so long after its first result, or, where the
+last one took long, after _SHARE times as long as that, up to _MOST_WAIT: the more a batch holds, the less it costs."""
+_SHARE = 10
+_MOST_WAIT = 0.5
+_BATCH = 8192
 """Results after which a batch is committed in any case."""
 _MOST_BYTES = 64 << 20
 """Bytes after which a batch is committed in any case."""
@@ -53,6 +59,7 @@ class Disk:
         self._bookmarks = Bookmarks(self._store.folder, self._store.name, warn)
         self._warn = warn
         self._leases = Leases(self._store)
+        self._absent = Absent(self._store)
         self._most_bytes = most_bytes
         self._added = 0
         self._lock = threading.RLock()
@@ -73,8 +80,14 @@ class Disk:
     def result(self, key: str) -> Result | None:
         if found := self._near(key):
             return found
-        if found := self._read(lambda: self._store.result(key)):
+        return None if self._absent.rules_out(key) else self._read(lambda: self._far(key))
+
+    def _far(self, key: str) -> Result | None:
+        found = self._store.result(key)
+        if found:
             self._know({key: found})
+        else:
+            self._absent.missed()
         return found
 
     def results(self, keys: Iterable[str]) -> dict[str, Result]:
@@ -118,7 +131,7 @@ class Disk:
         with self._lock:
             batch = self._waiting[0]
             batch.remember(result, blobs)
-            self._added += sum(len(blob.data) for blob in blobs)
+            self._added += sum([len(blob.data) for blob in blobs])
             self._give_up(result.key)
         was_work = bool(blobs) and result.seconds > _WAIT  # without values it is what a shared cache told
         if was_work or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
@@ -127,7 +140,9 @@ class Disk:
             self._commit_soon()
 
     def claim(self, key: str) -> str:
-        return "" if self._failed else self._read(lambda: self._leases.claim(key)) or ""
+        holder = "" if self._failed else self._read(lambda: self._leases.claim(key)) or ""
+        self._absent.expire()
+        return holder
 
     def release(self, key: str) -> None:
         with self._lock:
@@ -143,21 +158,17 @@ class Disk:
     def latest(self, workflow: str) -> dict[str, str]:
         with self._lock:
             if workflow not in self._latest:
-                found = self._read(lambda: self._store.notes(f"latest:{workflow}")) or {}
-                self._latest[workflow] = {node: key.decode() for node, key in found.items()}
+                self._latest[workflow] = json.loads(self.noted(hindsight.LATEST, workflow) or b"{}")
                 self.results(self._latest[workflow].values())  # most of them are asked for next
             return dict(self._latest[workflow])
 
     def note_latest(self, workflow: str, keys: Mapping[str, str]) -> None:
         with self._lock:
             before = self.latest(workflow)
-            changed = {node: key for node, key in keys.items() if before.get(node) != key}
-            self._latest[workflow] |= changed
-            if not changed:
-                return
-            self.note(LED, workflow, b"")
-            self._waiting[0].notes |= {(f"latest:{workflow}", node): key.encode() for node, key in changed.items()}
-            self._commit_soon()
+            if now := {node: key for node, key in keys.items() if before.get(node) != key}:
+                self._latest[workflow] |= now
+                self.note(LED, workflow, b"")
+                self.note(hindsight.LATEST, workflow, json.dumps(self._latest[workflow]).encode())
 
     def saved(self, key: str) -> SavedFile | None:
         from graph.codec import decode
@@ -264,11 +275,14 @@ class Disk:
 
     def _write_behind(self) -> None:
         """Commit batch after batch, until the cache is closed."""
-        while self._due.wait() and not self._ending.wait(_WAIT):
+        wait = _WAIT
+        while self._due.wait() and not self._ending.wait(wait):
             self._due.clear()
             if self._ending.is_set():  # just now, and `due` with it, which would be waited for in vain
                 return
+            begun = time.perf_counter()
             self._commit()
+            wait = min(max(_WAIT, _SHARE * (time.perf_counter() - begun)), _MOST_WAIT)
 
     def _commit(self) -> None:
         """Write what waits. If that fails it goes on waiting, and readers go on finding it."""
@@ -280,6 +294,7 @@ class Disk:
                 self._waiting = (_Batch(), batch)
             try:
                 self._write(batch)
+                self._absent.expire()
                 batch = _Batch()
             except (OSError, sqlite3.Error) as error:
                 self._fault(error)

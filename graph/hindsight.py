@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 
-from graph.rows import as_text, chunks, marks
+from graph.rows import chunks, marks
 from graph.store import Result, Store
 
-_LATEST = "latest:"
-"""How the spaces of notes begin that hold the last keys of a workflow's nodes."""
+LATEST = "latest"
+"""The space of notes that hold the last keys of a workflow's nodes, as JSON under the workflow's name."""
 
 
 def recent(store: Store, most: int) -> list[Result]:
@@ -20,9 +21,10 @@ def recent(store: Store, most: int) -> list[Result]:
 
 def node_of(store: Store, key: str) -> tuple[str, str] | None:
     """A workflow, and a node of it, whose last key this is. Looks at every such note: for a question of a person."""
-    question = "SELECT space, name FROM notes WHERE space >= ? AND space < ? AND value = ? ORDER BY made DESC LIMIT 1"
-    for space, node in store.rows(question, _LATEST.encode(), b"latest;", key.encode()):
-        return as_text(space).removeprefix(_LATEST), as_text(node)
+    for workflow, keys in store.notes(LATEST).items():
+        for node, other in json.loads(keys).items():
+            if other == key:
+                return workflow, node
     return None
 
 

@@ -1,0 +1,67 @@
+"""Keys that the index does not have, so that it is not asked in vain for each of thousands of new steps.
+
+Asking in vain costs a step that does little more than its own work: the run and the thread that writes behind take
+turns at the index. After some such misses all keys are read at once, no more than the misses have paid for: where
+little is new in a large cache it is never done.
+
+What other processes write since then is not in it. So it is believed for LASTS seconds, and not at all for a step that
+costs something: its key is asked for once more when it is claimed. At worst a trivial step is done twice, with equal
+results.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from graph.store import Store
+
+LASTS = 0.5
+"""Seconds for which other processes' new results may go unseen."""
+_FEW = 32
+"""Misses before anything is read."""
+_WORTH = 32
+"""Keys that are read in the time of one miss."""
+
+
+class Absent:
+    """What one opening of a store knows to be absent. Safe to use from several threads.
+
+    `missed` raises OSError or sqlite3.Error where the disk does not do as it should.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._keys: set[str] = set()
+        self._last = 0
+        """The row up to which the keys are known."""
+        self._until = 0.0
+        self._missed = 0
+        self._enough = _FEW
+
+    def rules_out(self, key: str) -> bool:
+        """Whether the index has no result of a key; False where it has to be asked."""
+        return time.monotonic() < self._until and key not in self._keys
+
+    def missed(self) -> None:
+        """Take note that the index was asked in vain."""
+        self._missed += 1
+        if self._missed < self._enough:
+            return
+        with self._lock:
+            newest = self._store.rows("SELECT max(rowid) FROM results")[0][0] or 0
+            if newest - self._last > self._missed * _WORTH:
+                self._enough = 2 * self._missed
+                return
+            if newest < self._last:  # rows were removed, and their numbers may be given again
+                self._keys, self._last = set(), 0
+            rows = self._store.rows("SELECT key FROM results WHERE rowid > ?", self._last)
+            self._keys.update(str(row[0]) for row in rows)
+            self._last, self._missed, self._enough = newest, 0, 1
+            self._until = time.monotonic() + LASTS
+
+    def expire(self) -> None:
+        """Believe none of it until it is read again: the index has changed, or the answer has to be sure."""
+        with self._lock:
+            self._until = 0.0
