@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 
 from graph.store import Store
 
@@ -27,7 +28,7 @@ _WORTH = 32
 class Absent:
     """What one opening of a store knows to be absent. Safe to use from several threads.
 
-    `missed` raises OSError or sqlite3.Error where the disk does not do as it should.
+    `missed` and `wrote` raise OSError or sqlite3.Error where the disk does not do as it should.
     """
 
     def __init__(self, store: Store) -> None:
@@ -50,7 +51,7 @@ class Absent:
         if self._missed < self._enough:
             return
         with self._lock:
-            newest = self._store.rows("SELECT max(rowid) FROM results")[0][0] or 0
+            newest = self._newest()
             if newest - self._last > self._missed * _WORTH:
                 self._enough = 2 * self._missed
                 return
@@ -61,7 +62,20 @@ class Absent:
             self._last, self._missed, self._enough = newest, 0, 1
             self._until = time.monotonic() + LASTS
 
+    def wrote(self, keys: Collection[str]) -> None:
+        """Take in what was just written here; if that is all that is new, what was known goes on being so."""
+        with self._lock:
+            self._keys.update(keys)
+            newest = self._newest()
+            if newest - self._last == len(keys):
+                self._last = newest
+            else:
+                self._until = 0.0
+
     def expire(self) -> None:
-        """Believe none of it until it is read again: the index has changed, or the answer has to be sure."""
+        """Believe none of it until it is read again: the answer has to be sure."""
         with self._lock:
             self._until = 0.0
+
+    def _newest(self) -> int:
+        return self._store.rows("SELECT max(rowid) FROM results")[0][0] or 0

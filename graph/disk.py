@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -294,7 +294,7 @@ class Disk:
                 self._waiting = (_Batch(), batch)
             try:
                 self._write(batch)
-                self._absent.expire()
+                self._absent.wrote(batch.keys)
                 batch = _Batch()
             except (OSError, sqlite3.Error) as error:
                 self._fault(error)
@@ -355,6 +355,11 @@ class _Batch(Memory):
     @property
     def count(self) -> int:
         return len(self._results)
+
+    @property
+    def keys(self) -> Collection[str]:
+        """Of the results."""
+        return self._results.keys()
 
     @property
     def size(self) -> int:

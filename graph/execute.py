@@ -240,6 +240,9 @@ class _Run:
 
     def _run(self, step: Step, ready: Ready, why: str) -> None:
         """Compute a step, where its memory is enough."""
+        if not step.accelerated:
+            self._attempt(step, ready, ready, why)
+            return
         climb(step, ready, self.world, self.cache, lambda at: self._attempt(step, ready, at, why), self.sink)
 
     def _attempt(self, step: Step, ready: Ready, at: Ready, why: str) -> None:

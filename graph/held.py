@@ -65,5 +65,6 @@ class Held:
         again = [value for value in self.again if value in self.over] if self.again else []
         for value in (*released, *again):
             self.given.pop(value, None)
-            self.loaded.let_go(value, self.outcomes, self.over, self.read)
+            if self.loaded.used:
+                self.loaded.let_go(value, self.outcomes, self.over, self.read)
         self.again.clear()

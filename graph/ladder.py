@@ -58,13 +58,10 @@ def at_foot(ready: Ready | Off) -> Ready | Off:
 
 
 def climb(step: Step, ready: Ready, world: World, cache: Cache, work: Callable[[Ready], None], sink: Sink) -> None:
-    """Do a step's work, from rung to rung as long as memory is not enough, and note where it was done.
+    """Do an accelerated step's work, from rung to rung as long as memory is not enough, and note where it was done.
 
     Raises OutOfMemory, as at the first try, with all that was tried; and whatever else the work raises.
     """
-    if not step.accelerated:
-        work(ready)
-        return
     tried: list[tuple[OutOfMemory, str]] = []
     for at, how in _attempts(ready, world.devices):
         if tried and isinstance(tried[-1][0], TooLarge) and at.rung in ("offload", ready.rung):

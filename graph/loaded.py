@@ -38,7 +38,7 @@ class Loaded:
 
         over: all the values of which that is so. Two handles that say different things may stand for the same weights.
         """
-        if not self.used or (digest := _digest(value, outcomes)) not in self.used:
+        if (digest := _digest(value, outcomes)) not in self.used:
             return
         still_open = {_digest(other, outcomes): other for other in _open(outcomes, over)}
         needed = {weights_of(handle) for other in still_open.values() for handle in self._handles(other, read)}

@@ -71,7 +71,10 @@ def _param(scope: Scope, link: Link) -> Found | None:
 
 def _output(scope: Scope, link: Link, node: type[Node]) -> Found | None:
     known = outputs(node)
-    path = link.path if link.path and isinstance(link.path[0], str) else (next(iter(known)), *link.path)
+    if not link.path:
+        main = next(iter(known.values()))
+        return Found(main.type, main.many, From(link.name, 0, None, str(link)))
+    path = link.path if isinstance(link.path[0], str) else (next(iter(known)), *link.path)
     output = known.get(str(path[0]))
     if output is None:
         what = f'{link}: a {node.kind} has no output "{path[0]}"'

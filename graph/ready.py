@@ -84,6 +84,10 @@ class Wait:
     steps: tuple[str, ...]
 
 
+_ANYWHERE = Placed("cpu", "fp32", "")
+"""Where steps are computed that have no use for an accelerator."""
+
+
 class _Unknown(Exception):
     def __init__(self, step: str) -> None:
         self.step = step
@@ -269,7 +273,7 @@ def picked(value: Any, origin: From) -> Any:
 
 def _placed(step: Step, outcomes: Outcomes, read: Read, world: World) -> Placed:
     if not step.accelerated:
-        return Placed("cpu", "fp32", "")
+        return _ANYWHERE
     linked = (step.inputs[name] for name in model_ports(step.node) if name in step.inputs)
     handles = [value_of(source, outcomes, read) for source in linked]
     wish = next((handle.precision for handle in handles), "auto")

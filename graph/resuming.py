@@ -100,7 +100,8 @@ class Resuming:
 
 def resuming(step: Step, ready: Ready, cache: Cache, sink: Sink, *, is_fresh: bool) -> Resuming:
     """The bookmark of a step that is about to run. is_fresh: it is not to go on from what others left."""
-    node, endings = ready.node, type(ready.node).endings
-    work = key_of(without(ready.recipe, endings)) if endings else ready.key
-    ends_early = any(getattr(node, name) != type(node).model_fields[name].default for name in endings)
+    work, ends_early = ready.key, False
+    if endings := step.node.endings:
+        work = key_of(without(ready.recipe, endings))
+        ends_early = any(getattr(ready.node, name) != step.node.model_fields[name].default for name in endings)
     return Resuming(cache, work, ready.key, ends_early, is_fresh, step.cache, sink, step.name)

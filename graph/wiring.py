@@ -120,11 +120,11 @@ def _meant(name: str, entry: Entry, node: type[Node]) -> bool:
 
 
 def _tell_unknown(scope: Scope, owner: str, node: type[Node], given: Iterable[Input]) -> None:
-    known = {**ports(node), **parameters(node)}
+    known, more = ports(node), parameters(node)
     for part in given:
-        if part.name not in known:
+        if part.name not in known and part.name not in more:
             what = f'{owner}: a {node.kind} has no port or parameter "{part.name}"'
-            scope.tell("unknown-parameter", what, part.place, suggest(part.name, known))
+            scope.tell("unknown-parameter", what, part.place, suggest(part.name, [*known, *more]))
 
 
 def _check_defaults(scope: Scope) -> None:

@@ -83,6 +83,28 @@ def test_what_others_add_is_found_soon(store: Asked, monkeypatch: pytest.MonkeyP
     assert ask(absent, store, 5)
 
 
+def test_what_others_add_between_two_writes_is_found(store: Asked) -> None:
+    absent = Absent(store)
+    for number in range(100):
+        ask(absent, store, number)
+    store.write([result(1)], [], [])
+    store.write([result(5)], [], [])  # another's
+    absent.wrote([key(1)])
+
+    assert ask(absent, store, 5)
+
+
+def test_what_is_written_here_is_no_reason_to_read_again(store: Asked) -> None:
+    absent = Absent(store)
+    for number in range(100):
+        ask(absent, store, number)
+    store.write([result(1)], [], [])
+    absent.wrote([key(1)])
+
+    assert absent.rules_out(key(5))
+    assert not absent.rules_out(key(1))
+
+
 def test_rows_that_take_the_numbers_of_removed_ones_are_found(store: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     store.write(map(result, range(100)), [], [])
     absent = Absent(store)
