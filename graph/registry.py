@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
-from graph.errors import UsageError
+from graph.errors import UsageError, suggest
 from graph.node import LOOSE, RESERVED, Node, outputs, ports, source
 
 ENTRY_POINTS = "darkroom.nodes"
@@ -34,6 +34,12 @@ class Registry:
 
     def __getitem__(self, kind: str) -> type[Node]:
         return self.kinds[kind]
+
+    def suggest(self, kind: str) -> str:
+        """A hint for a kind that is not there."""
+        theirs = {word: node.kind for node in self.kinds.values() for word, ours in node.elsewhere.items()
+                  if ours == node.kind}  # fmt: skip
+        return suggest(kind, self.kinds, theirs)
 
     def bridges(self, given: type, wanted: type) -> list[str]:
         """The kinds that take one type and give the other as their main output; if some can be undone, only these.
