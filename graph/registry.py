@@ -37,9 +37,8 @@ class Registry:
 
     def suggest(self, kind: str) -> str:
         """A hint for a kind that is not there."""
-        theirs = {word: node.kind for node in self.kinds.values() for word, ours in node.elsewhere.items()
-                  if ours == node.kind}  # fmt: skip
-        return suggest(kind, self.kinds, theirs)
+        words = (pair for node in self.kinds.values() for pair in node.elsewhere.items() if pair[1] == node.kind)
+        return suggest(kind, self.kinds, dict(words))
 
     def bridges(self, given: type, wanted: type) -> list[str]:
         """The kinds that take one type and give the other as their main output; if some can be undone, only these.

@@ -72,8 +72,9 @@ def idle(scope: Scope) -> Iterable[Mistake]:
     """Tell which params change nothing."""
     for name, param in scope.workflow.params.items():
         if name not in scope.params:
-            yield Mistake("unused", f"the param {name} changes nothing: no ${name} stands anywhere", param.place,
-                          f"Write ${name}, with its dollar sign, where it belongs, or take it out.")  # fmt: skip
+            what = f"the param {name} changes nothing: no ${name} stands anywhere"
+            hint = f"Write ${name}, with its dollar sign, where it belongs, or take it out."
+            yield Mistake("unused", what, param.place, hint)
 
 
 def unused(steps: Mapping[str, Step], kept: Collection[str], only: str | None) -> Iterable[Mistake]:
