@@ -30,6 +30,7 @@ from graph.errors import DarkroomError
 from graph.index import FORMAT
 from graph.mounts import network
 from graph.placement import PRECISIONS, Device, missing_reason, must_have, place, survey
+from graph.quantities import size_words
 from graph.remote import shown
 from graph.tables import clean, pad
 from graph.tiered import answers
@@ -301,7 +302,7 @@ def _held(folder: Path) -> str:
     if not (folder / f"v{FORMAT}").is_dir():
         return f"{folder}: no results yet"
     size = upkeep.size(folder, lambda message: None)
-    return f"{folder}: {size.results:,} results, {(size.blob_bytes + size.index_bytes) / 1e9:.2f} GB"
+    return f"{folder}: {size.results:,} results, {size_words(size.blob_bytes + size.index_bytes)}"
 
 
 def _remote(url: str) -> Finding:
@@ -321,12 +322,11 @@ def _models() -> Iterator[Finding]:
     folders = [Path(folder) for folder in os.environ.get("DARKROOM_MODELS", "").split(os.pathsep) if folder]
     for folder in folders:
         if folder.is_dir():
-            count = sum(1 for path in folder.iterdir() if (path / "model_index.json").is_file())
-            yield Finding("models", "ok", f"{folder}: {count} diffusers folder{'s' * (count != 1)}")
+            yield Finding("models", "ok", f"{folder} is looked in; darkroom models lists what is found")
         else:
             yield Finding("models", "warning", f"{folder} is no folder", "Correct DARKROOM_MODELS, or make the folder.")
     if not folders:
-        yield Finding("models", "ok", "DARKROOM_MODELS is not set: models are named by their paths")
+        yield Finding("models", "ok", "DARKROOM_MODELS is not set; darkroom models lists what is found elsewhere")
 
 
 def _builtin() -> Iterator[Finding]:

@@ -14,8 +14,10 @@ Our own mistakes are ordinary exceptions, and a traceback of them is wanted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,15 +122,34 @@ class WorkflowError(DarkroomError):
         self.exit_code = 3 if all(mistake.missing for mistake in self.mistakes) else 2
 
 
-def suggest(word: str, candidates: Iterable[str]) -> str:
-    """Offer the one name that is near, otherwise the list; nothing if there is nothing to offer."""
-    import difflib
+def suggest(word: str, candidates: Iterable[str], elsewhere: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Offer the one name that is near, otherwise the list; nothing if there is nothing to offer.
 
+    elsewhere: words of other programs, and what each is called here; such a word is not compared by its letters.
+    """
     names = sorted(set(candidates))
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    if near:
-        return f'Did you mean "{near[0]}"?'
+    theirs = elsewhere.get(word)
+    if near := theirs if theirs in names else nearest(word, names):
+        return f'Did you mean "{near}"?'
     return f"Possible: {_listed(names)}." if names else ""
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """The name that is nearest to a word, whatever the case and what parts its words; "" if none is near."""
+    from difflib import SequenceMatcher, get_close_matches
+
+    folded, meant = {_folded(name): name for name in names}, _folded(word)
+    # Of two that are equally near, the one that begins alike.
+    alike = [
+        (SequenceMatcher(None, name, meant).ratio(), SequenceMatcher(None, name, meant[: len(name)]).ratio(), name)
+        for name in get_close_matches(meant, folded, n=3, cutoff=0.6)
+    ]
+    return folded[max(alike)[-1]] if alike else ""
+
+
+def _folded(name: str) -> str:
+    """ "DPM++ 2M" and "dpmpp_2m" are one word, "VAEDecode" and "vae_decode" too."""
+    return re.sub(r"[\s_-]+", "", name.casefold().replace("+", "p"))
 
 
 def excerpt(place: Place, width: int = 110) -> list[str]:

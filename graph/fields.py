@@ -15,10 +15,12 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from graph.errors import DarkroomError, suggest
+from graph.errors import DarkroomError, nearest
 from graph.filerefs import FileRef
 from graph.node import SCALARS, Node
 
+SEEDS = 2**64
+"""Below it are the seeds that torch takes."""
 _NUMBERS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -85,7 +87,7 @@ def takes(field: FieldInfo) -> str:
     if _choices(kind):
         return "one of " + ", ".join(map(str, _choices(kind)))
     if isinstance(kind, type) and issubclass(kind, FileRef):
-        return f"a {kind.what}"
+        return f"{'an' if kind.what[0] in 'aeiou' else 'a'} {kind.what}"
     words = _NUMBERS.get(kind, f"a {getattr(kind, '__name__', kind)}")
     return words + _range(limits(field))
 
@@ -111,7 +113,10 @@ def _complaint(node: type[Node], entry: Any, values: Mapping[str, object]) -> Co
 def _way_out(field: FieldInfo, value: object) -> str:
     kind = _bare(field.annotation)
     if _choices(kind):
-        return suggest(str(value), map(str, _choices(kind))) if isinstance(value, str) else ""
+        near = nearest(str(value), map(str, _choices(kind)))
+        return f'Did you mean "{near}"?' if near else ""
+    if (value == "random" and kind is int) or (value == -1 and limits(field).get("lt") == SEEDS):
+        return "For another seed at every run make it a param (seed: 1), and run with --set seed=random."
     if isinstance(value, str) and kind in (int, float, bool):
         return "Write it without quotes." if _looks_like(value, kind) else ""
     if kind is int and isinstance(value, float) and math.isfinite(value):
@@ -145,8 +150,11 @@ def _range(bounds: Mapping[str, Any]) -> str:
     words = f"{above} {_number(low)}" if low is not None else ""
     words += f" {below} {_number(high)}" if high is not None else ""
     words += f", a multiple of {bounds['multiple_of']}" if "multiple_of" in bounds else ""
-    words += f" of at least {_letters(bounds['min_length'])}" if "min_length" in bounds else ""
-    return words + (f" of at most {_letters(bounds['max_length'])}" if "max_length" in bounds else "")
+    shortest, longest = bounds.get("min_length"), bounds.get("max_length")
+    if shortest is not None and longest is not None:
+        return f"{words} of {shortest} to {_letters(longest)}"
+    words += f" of at least {_letters(shortest)}" if shortest is not None else ""
+    return words + (f" of at most {_letters(longest)}" if longest is not None else "")
 
 
 def _letters(count: int) -> str:
@@ -154,7 +162,7 @@ def _letters(count: int) -> str:
 
 
 def _number(value: int | float) -> str:
-    return "2**64" if value == 2**64 else str(value)
+    return "2**64" if value == SEEDS else str(value)
 
 
 def shown(value: object) -> str:

@@ -15,6 +15,7 @@ from graph.lookup import Scope
 from graph.node import Node, outputs, parameters
 from graph.sources import Choice, From, Source
 from graph.steps import Step
+from graph.unknown import tell_unknown_kind
 from graph.values import ModelHandle
 
 Values = dict[str, object]
@@ -91,7 +92,7 @@ def _checked(scope: Scope, file: FileRef) -> Proposed:
             found[kind] = _values(scope, scope.registry[kind], given), given
         else:
             place = next(iter(given.values())).kind_place
-            scope.tell("unknown-kind", f'there is no kind of node "{kind}"', place, suggest(kind, scope.registry.kinds))
+            tell_unknown_kind(scope, kind, place)
     return found
 
 
@@ -102,7 +103,7 @@ def _values(scope: Scope, node: type[Node], given: Mapping[str, Default]) -> Val
     for name, default in given.items():
         if name not in known:
             what = f'a {node.kind} has no parameter "{name}"'
-            scope.tell("unknown-parameter", what, default.place, suggest(name, known))
+            scope.tell("unknown-parameter", what, default.place, suggest(name, known, node.elsewhere))
             continue
         try:
             values[name] = fitted(Given(default.value, default.text, default.quoted, default.folder), known[name].type)

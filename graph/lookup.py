@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from graph.errors import Mistake, Place, suggest
@@ -33,6 +33,8 @@ class Scope:
     workflow: Workflow
     registry: Registry
     mistakes: list[Mistake]
+    params: set[str] = field(default_factory=set)
+    """Those that something refers to."""
 
     def tell(self, code: str, message: str, place: Place, hint: str = "", *, missing: bool = False) -> None:
         self.mistakes.append(Mistake(code, message, place, hint, missing))
@@ -58,6 +60,7 @@ def resolve(scope: Scope, link: Link) -> Found | None:
 
 
 def _param(scope: Scope, link: Link) -> Found | None:
+    scope.params.add(link.name)
     param = scope.workflow.params[link.name]
     if link.path:
         scope.tell(
@@ -78,7 +81,7 @@ def _output(scope: Scope, link: Link, node: type[Node]) -> Found | None:
     output = known.get(str(path[0]))
     if output is None:
         what = f'{link}: a {node.kind} has no output "{path[0]}"'
-        scope.tell("unknown-output", what, link.place, suggest(str(path[0]), known))
+        scope.tell("unknown-output", what, link.place, suggest(str(path[0]), known, node.elsewhere))
         return None
     at = list(known).index(output.name)
     if len(path) == 1:

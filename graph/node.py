@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -104,6 +105,8 @@ class Node(BaseModel):
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
     `fresh` is for a node that reads the world (a clock, a listing of files): "always", or for how long a result lasts,
     such as "1h"; a workflow may say otherwise.
+    `elsewhere` has words of other programs for the kind, its ports, parameters and outputs, and what each is called
+    here: messages offer it to whom writes the other word.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
@@ -115,6 +118,7 @@ class Node(BaseModel):
     converts: ClassVar[tuple[str, ...]] = ()
     fresh: ClassVar[str] = NEVER
     endings: ClassVar[tuple[str, ...]] = ()
+    elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     def __init_subclass__(
         cls,
@@ -126,10 +130,12 @@ class Node(BaseModel):
         converts: tuple[str, ...] = (),
         endings: tuple[str, ...] = (),
         fresh: str = NEVER,
+        elsewhere: Mapping[str, str] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
         cls.kind, cls.version, cls.accelerated = kind, version, accelerated
+        cls.elsewhere = elsewhere
         cls.converts, cls.endings, cls.saves, cls.fresh = converts, endings, saves, fresh
         try:
             lasts(fresh)

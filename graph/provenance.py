@@ -26,6 +26,8 @@ from graph.values import Picture, SavedFile
 FORMAT = 1
 CHUNK = "darkroom"
 """The name of the text in the picture's file."""
+_OTHERS = {"parameters": "A1111's web UI", "prompt": "ComfyUI", "workflow": "ComfyUI"}
+"""Who writes a text of that name into a picture."""
 Plain = str | int | float | bool
 _PACKAGES = ("darkroom", "torch", "diffusers", "transformers", "pillow", "numpy")
 
@@ -124,10 +126,10 @@ def read_origin(chunks: Mapping[str, str], picture: str) -> Origin:
         if not shapes or not all(isinstance(name, str) for name in names):
             raise ValueError(picture)
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise MissingError(
-            f"{picture} does not hold a workflow that Darkroom wrote",
-            hint="Only pictures that Darkroom saved, and that no other program re-saved, can be run again.",
-        ) from error
+        hint = "Only pictures that Darkroom saved, and that no other program re-saved, can be run again."
+        if other := next((name for chunk, name in _OTHERS.items() if chunk in chunks), ""):
+            hint = f"It comes from {other}: docs/from-web-uis.md says what its settings are here."
+        raise MissingError(f"{picture} does not hold a workflow that Darkroom wrote", hint=hint) from error
     name, file, folder, output, digest = names
     versions, nodes, kinds = (
         part if isinstance(part := told.get(word), dict) else {} for word in ("versions", "nodes", "kinds")

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from graph.errors import UsageError, suggest
+from graph.errors import UsageError
 from graph.fields import limits, takes
 from graph.lookup import fits
 from graph.node import SCALARS, Node, Output, Port, outputs, parameters, ports, type_name
@@ -40,7 +40,7 @@ def overview(registry: Registry, width: int | None, colour: bool) -> str:
 def page(registry: Registry, kind: str, width: int | None, colour: bool) -> str:
     """Explain one kind. Raises UsageError for a kind that is not there."""
     if kind not in registry:
-        raise UsageError(f'there is no kind of node "{kind}"', hint=suggest(kind, registry.kinds))
+        raise UsageError(f'there is no kind of node "{kind}"', hint=registry.suggest(kind))
     node, columns = registry[kind], max(40, width or WIDTH)
     blocks = [_heading(kind, colour), *(_wrapped(paragraph, columns) for paragraph in _paragraphs(node))]
     for title, rows in _lists(node):
@@ -222,14 +222,19 @@ def _reference(registry: Registry, node: type[Node], port: Port) -> str:
 
 
 def _giver(registry: Registry, taker: type[Node], kind: Any, many: bool) -> str:
-    """A reference to what gives this type and needs least itself; "" if nothing does, or any plain value will do."""
+    """A reference to what makes this type of others with the fewest inputs; "" where any plain value will do."""
     givers = [
-        (len(ports(node)), node.kind, f"${node.kind}" + (f".{output.name}" if at else ""))
+        (
+            any(port.type is kind for port in ports(node).values()),
+            len(ports(node)),
+            node.kind,
+            f"${node.kind}" + (f".{output.name}" if at else ""),
+        )
         for node in registry.kinds.values()
         for at, output in enumerate(outputs(node).values())
         if node is not taker and kind not in SCALARS and output.many == many and fits(kind, output.type)
     ]
-    return min(givers)[2] if givers else ""
+    return min(givers)[-1] if givers else ""
 
 
 def _example_value(field: FieldInfo) -> str:
@@ -244,7 +249,7 @@ def _example_value(field: FieldInfo) -> str:
         return _yaml(taken.removeprefix("one of ").split(", ")[0])
     if field.annotation in (int, float):
         return _yaml(next(number for number in _numbers(field) if _is_taken(field, number)))
-    return _LITERALS.get(field.annotation, f"my-{taken.removeprefix('a ')}")
+    return _LITERALS.get(field.annotation, f"my-{taken.partition(' ')[2]}")
 
 
 def _is_taken(field: FieldInfo, value: object) -> bool:

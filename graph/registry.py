@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
-from graph.errors import UsageError
+from graph.errors import UsageError, suggest
 from graph.node import LOOSE, RESERVED, Node, outputs, ports, source
 
 ENTRY_POINTS = "darkroom.nodes"
@@ -34,6 +34,11 @@ class Registry:
 
     def __getitem__(self, kind: str) -> type[Node]:
         return self.kinds[kind]
+
+    def suggest(self, kind: str) -> str:
+        """A hint for a kind that is not there."""
+        words = (pair for node in self.kinds.values() for pair in node.elsewhere.items() if pair[1] == node.kind)
+        return suggest(kind, self.kinds, dict(words))
 
     def bridges(self, given: type, wanted: type) -> list[str]:
         """The kinds that take one type and give the other as their main output; if some can be undone, only these.

@@ -68,6 +68,15 @@ def unsaved(workflow: Workflow, wanted: Iterable[Wanted]) -> Iterable[Mistake]:
             yield Mistake("unsaved", what, places[part.name])
 
 
+def idle(scope: Scope) -> Iterable[Mistake]:
+    """Tell which params change nothing."""
+    for name, param in scope.workflow.params.items():
+        if name not in scope.params:
+            what = f"the param {name} changes nothing: no ${name} stands anywhere"
+            hint = f"Write ${name}, with its dollar sign, where it belongs, or take it out."
+            yield Mistake("unused", what, param.place, hint)
+
+
 def unused(steps: Mapping[str, Step], kept: Collection[str], only: str | None) -> Iterable[Mistake]:
     """Tell which nodes are not run."""
     if only is not None:

@@ -22,7 +22,8 @@ from graph.registry import Registry
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Graph, Step
 from graph.traits import disagreements
-from graph.wanted import find_wanted, unsaved, unused, writers
+from graph.unknown import is_meant, tell_unknown, tell_unknown_kind
+from graph.wanted import find_wanted, idle, unsaved, unused, writers
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
 DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
@@ -52,7 +53,7 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
         workflow,
         {name: known[name] for name in order if name in kept},
         wanted,
-        (*workflow.warnings, *unsaved(workflow, wanted), *unused(known, kept, only)),
+        (*workflow.warnings, *idle(scope), *unsaved(workflow, wanted), *unused(known, kept, only)),
         only or "",
     )
 
@@ -76,13 +77,11 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
     """Wire one node; None if its kind is not known."""
     if entry.kind not in scope.registry:
         if entry.kind:
-            hint = suggest(entry.kind, scope.registry.kinds)
-            own = "" if hint.startswith("Did") else " A node of your own? Give its folder with --nodes."
-            scope.tell("unknown-kind", f'there is no kind of node "{entry.kind}"', entry.kind_place, hint + own)
+            tell_unknown_kind(scope, entry.kind, entry.kind_place)
         return None
     node = scope.registry[entry.kind]
     given = {**scope.workflow.defaults.get(entry.kind, {}), **entry.inputs}
-    _tell_unknown(scope, entry.name, node, entry.inputs.values())
+    tell_unknown(scope, entry.name, node, entry.inputs.values())
     if entry.device is not None and not DEVICE.fullmatch(entry.device):
         message = f'{entry.name}.device takes auto, cpu, cuda, cuda:1, mps or xpu, not "{entry.device}"'
         scope.tell("bad-value", message, entry.place, suggest(entry.device, ("auto", "cpu", "cuda", "mps", "xpu")))
@@ -112,29 +111,13 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
     )
 
 
-def _meant(name: str, entry: Entry, node: type[Node]) -> bool:
-    """Whether a name that is missing is given, but with a mistake that is told already."""
-    known = {**ports(node), **parameters(node)}
-    unknown = [given for given in entry.inputs if given not in known]
-    return name in entry.unreadable or any(suggest(given, known) == f'Did you mean "{name}"?' for given in unknown)
-
-
-def _tell_unknown(scope: Scope, owner: str, node: type[Node], given: Iterable[Input]) -> None:
-    known, more = ports(node), parameters(node)
-    for part in given:
-        if part.name not in known and part.name not in more:
-            what = f'{owner}: a {node.kind} has no port or parameter "{part.name}"'
-            scope.tell("unknown-parameter", what, part.place, suggest(part.name, [*known, *more]))
-
-
 def _check_defaults(scope: Scope) -> None:
     for kind, given in scope.workflow.defaults.items():
         if kind not in scope.registry:
-            place = scope.workflow.default_places[kind]
-            scope.tell("unknown-kind", f'there is no kind of node "{kind}"', place, suggest(kind, scope.registry.kinds))
+            tell_unknown_kind(scope, kind, scope.workflow.default_places[kind])
             continue
         node = scope.registry[kind]
-        _tell_unknown(scope, "defaults", node, given.values())
+        tell_unknown(scope, "defaults", node, given.values())
         if all(entry.kind != kind for entry in scope.workflow.nodes.values()):
             _tell_bad_defaults(scope, kind, node, given)
 
@@ -157,7 +140,7 @@ def _parameters(
     for name, parameter in parameters(node).items():
         part = given.get(name)
         if part is None:
-            if whole and parameter.required and not _meant(name, entry, node):
+            if whole and parameter.required and not is_meant(name, entry, node):
                 message = f'{entry.name}: a {node.kind} needs "{name}"'
                 hint = f"Add {name}: {parameter.description}" if parameter.description else f"Add {name}."
                 scope.tell("missing-parameter", message, entry.place, hint)
@@ -245,7 +228,7 @@ def _inputs(scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, In
             source = _port_source(scope, f"{entry.name}.{name}", port, given[name].value)
             if source is not None:
                 inputs[name] = source
-        elif port.required and not _meant(name, entry, node):
+        elif port.required and not is_meant(name, entry, node):
             what = f'{entry.name}: a {node.kind} needs "{name}" ({type_name(port.type, port.many)})'
             scope.tell("missing-port", what, entry.place, _offers(scope, name, port, entry.name))
     return inputs

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from graph.conditions import Condition
-from graph.document import MAX_BYTES, Branch, Scalar, Table, decode, read
+from graph.document import MAX_BYTES, Branch, Items, Scalar, Table, decode, read
 from graph.entries import NO_MERGE, RESERVED, Entry, Input, read_entry, text_of
 from graph.errors import MissingError, Mistake, Place, WorkflowError, suggest
 from graph.pace import builds
@@ -91,6 +91,7 @@ class Workflow:
 
 VERSION = 1
 _NAMING = 'A name begins with a letter; letters, digits, "_" and "-" may follow.'
+FOREIGN = "Darkroom reads a language of its own: docs/from-web-uis.md says what each node of ComfyUI is in it."
 SECTIONS = ("darkroom", "name", "doc", "params", "defaults", "nodes", "outputs", "sweep")
 
 
@@ -112,6 +113,9 @@ def parse(data: bytes, file: str, folder: Path) -> Workflow:
     Raises WorkflowError only where there is no document at all.
     """
     tree, mistakes, warnings = read(data, file)
+    if _is_of_comfyui(tree):
+        start = replace(tree.place, column=1)
+        raise WorkflowError([Mistake("version", "this is a workflow of ComfyUI", start, FOREIGN)])
     found = _Found()
     sections = _sections(tree, found)
     params = _params(sections, folder, found)
@@ -205,6 +209,16 @@ class _Found:
 
     def add(self, code: str, message: str, place: Place, hint: str = "") -> None:
         self.mistakes.append(Mistake(code, message, place, hint))
+
+
+def _is_of_comfyui(tree: Table) -> bool:
+    """Whether a document is what ComfyUI saves: for its canvas (nodes and links), or for its API (class_type)."""
+    sections = {key.text: branch for key, branch in tree.entries}
+    if "darkroom" in sections:
+        return False
+    tables = [branch for branch in sections.values() if isinstance(branch, Table)]
+    is_api = any(key.text == "class_type" for table in tables for key, _ in table.entries)
+    return is_api or (isinstance(sections.get("nodes"), Items) and "links" in sections)
 
 
 def _sections(tree: Table, found: _Found) -> dict[str, Branch]:

@@ -10,11 +10,18 @@ from graph.node import Context, Field, Node
 from graph.values import Control, ControlNet, Picture
 
 
-class SteerBy(Node, kind="control", version=1):
+class SteerBy(
+    Node, kind="control", version=1,
+    elsewhere={
+        "ControlNetApply": "control", "ControlNetApplyAdvanced": "control", "control_net": "controlnet",
+        "start_percent": "start", "end_percent": "end",
+    },
+):  # fmt: skip
     """Say by which picture a ControlNet steers, and how much. Goes to a sampler's `controls`; several steer together.
 
     image: what the network was trained on: edges, a depth map, a pose ... It is resized to what is sampled.
-    strength: 0 leaves the sampler alone. start, end: between which parts of the steps, 0 to 1.
+    strength: 0 leaves the sampler alone.
+    start, end: between which parts of the steps, 0 to 1.
     A network that pools its picture (shuffle) steers the positive prompt alone.
     """
 

@@ -10,7 +10,8 @@ class Grid(Node, kind="grid", version=1):
     """Lay pictures out in rows, from the left and from the top, on black (clear, if any of them has alpha).
 
     Every cell is as large as the largest picture; smaller ones stand in the middle. What CompVis calls n_rows is
-    `columns`. labels: a line for each picture (or, in one line, separated by |), written below it.
+    `columns`.
+    labels: a line for each picture (or, in one line, separated by |), written below it.
 
     Raises StepError where there is no picture, where labels and pictures differ in number, or where the sheet is
     over 100 million pixels.

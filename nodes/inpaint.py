@@ -6,12 +6,15 @@ from graph.node import Context, Field, Node
 from graph.values import Latents, Mask, Picture, Vae
 
 
-class Inpaint(Node, kind="inpaint", version=1, accelerated=True, saves=("tiles",)):
+class Inpaint(
+    Node, kind="inpaint", version=1, accelerated=True, saves=("tiles",),
+    elsewhere={"VAEEncodeForInpaint": "inpaint", "SetLatentNoiseMask": "inpaint", "pixels": "image"},
+):  # fmt: skip
     """Encode a picture with a mask, for a sampler that paints what is white in the mask and keeps what is black.
 
     Any model paints from them: one trained for inpainting sees the mask and what is around it; every other is held
-    to the picture outside the mask after each step. The sampler's strength says how much of what was there may
-    change: 1 starts from noise alone.
+    to the picture outside the mask after each step. The sampler's strength says how much may change of what was
+    there; 1 starts from noise alone.
     mask: grey counts as black below 128 and as white from there; for soft edges, paste the painted picture back with
     a feathered mask. What is thinner than one of the latents (8 pixels) can be lost: let mask_edit grow it.
     tile: as of vae_encode.

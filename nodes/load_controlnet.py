@@ -9,7 +9,10 @@ from graph.values import ControlNet
 from nodes.sd.alone_files import ControlNetFile
 
 
-class LoadControlNet(Node, kind="load_controlnet", version=1):
+class LoadControlNet(
+    Node, kind="load_controlnet", version=1,
+    elsewhere={"ControlNetLoader": "load_controlnet", "control_net_name": "path"},
+):  # fmt: skip
     """Describe a ControlNet; its weights are read when a sampler needs them. A `control` node gives it a picture.
 
     path: a folder as diffusers saves one (config.json and weights), a file in its authors' names or diffusers' (.pth,

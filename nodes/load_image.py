@@ -16,7 +16,10 @@ class Loaded(NamedTuple):
     mask: Mask
 
 
-class LoadImage(Node, kind="load_image", version=1):
+class LoadImage(
+    Node, kind="load_image", version=1,
+    elsewhere={"LoadImage": "load_image", "image": "path"},
+):  # fmt: skip
     """Read a PNG, JPEG or WEBP file, upright and in sRGB.
 
     image: RGB, or RGBA (straight alpha) where the file has transparency. Of an animation, the first frame.

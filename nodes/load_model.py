@@ -15,7 +15,10 @@ class Parts(NamedTuple):
     vae: Vae
 
 
-class LoadModel(Node, kind="load_model", version=1):
+class LoadModel(
+    Node, kind="load_model", version=1,
+    elsewhere={"CheckpointLoaderSimple": "load_model", "ckpt_name": "path", "clip": "text_encoder"},
+):  # fmt: skip
     """Describe the parts of a diffusion model; their weights are read when a step needs them.
 
     path: `builtin:tiny`, a folder as diffusers saves it, or a checkpoint in one file (.safetensors, .ckpt):

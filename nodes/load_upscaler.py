@@ -9,7 +9,10 @@ from graph.values import SuperResolution
 from nodes.sd.super_resolution import UpscalerFile
 
 
-class LoadUpscaler(Node, kind="load_upscaler", version=1):
+class LoadUpscaler(
+    Node, kind="load_upscaler", version=1,
+    elsewhere={"UpscaleModelLoader": "load_upscaler", "model_name": "path"},
+):  # fmt: skip
     """Describe a super-resolution net; its weights are read when `upscale` needs them.
 
     path: `builtin:tiny-upscaler`, or a .safetensors or .pth file with an ESRGAN net (RRDBNet, under its names of 2018,

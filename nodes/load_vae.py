@@ -15,12 +15,16 @@ SCALES = {"sd": 0.18215, "sdxl": 0.13025}
 """What latents are multiplied by. Source: the configs of the published models."""
 
 
-class LoadVae(Node, kind="load_vae", version=1):
+class LoadVae(
+    Node, kind="load_vae", version=1,
+    elsewhere={"VAELoader": "load_vae", "vae_name": "path"},
+):  # fmt: skip
     """Describe an autoencoder that takes the place of a model's own; its weights are read when a step needs them.
 
     path: a file (.safetensors, .ckpt, .pt), a folder as diffusers saves one, a whole model that has one, or a name in
-    a `vae` folder. latents: in whose latent space it encodes and decodes: Stable Diffusion 1 and 2 share theirs, XL
-    has another. A config says so by its scaling factor; a file of a VAE alone does not, and `latents` must.
+    a `vae` folder.
+    latents: in whose latent space it encodes and decodes: Stable Diffusion 1 and 2 share theirs, XL has another. A
+    config says so by its scaling factor; a file of a VAE alone does not, and `latents` must.
 
     Raises MissingError for a folder that is incomplete, damaged, or holds something else or code; StepError where
     nothing says whose latents it takes.

@@ -14,7 +14,13 @@ class Changed(NamedTuple):
     text_encoder: TextEncoder
 
 
-class AddLora(Node, kind="lora", version=1):
+class AddLora(
+    Node, kind="lora", version=1,
+    elsewhere={
+        "LoraLoader": "lora", "LoraLoaderModelOnly": "lora", "lora_name": "path", "strength_model": "strength",
+        "strength_clip": "text_strength", "clip": "text_encoder",
+    },
+):  # fmt: skip
     """Put a LoRA on top of a model: for several, one node after another.
 
     Plain LoRA and LoCon are read, for Stable Diffusion 1, 2 and XL, under the names that kohya's scripts, peft and

@@ -9,8 +9,8 @@ from graph.values import Mask
 class MaskEdit(Node, kind="mask_edit", version=1):
     """Invert a mask, then grow it, then soften its edge.
 
-    grow: so many pixels in each direction; below 0 it shrinks. Models leave some old colour at the edge of what they
-    paint: 8 to 16 covers it.
+    grow: so many pixels in each direction; below 0 it shrinks. 8 to 16 cover the old colour that models leave at the
+    edge of what they paint.
     feather: the edge is blurred over so many pixels inwards and outwards. `paste` blends there; for `inpaint` the
     middle of the blur counts. Grow by as much, so that nothing old shines through inside.
     """

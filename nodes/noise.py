@@ -8,7 +8,10 @@ from graph.node import Context, Effort, Field, Node
 from graph.values import Denoiser, Latents
 
 
-class Noise(Node, kind="noise", version=1):
+class Noise(
+    Node, kind="noise", version=1,
+    elsewhere={"EmptyLatentImage": "noise", "batch_size": "count", "noise_seed": "seed"},
+):  # fmt: skip
     """Draw unit Gaussian noise in a model's latent space.
 
     Sample i of a batch is drawn with seed + i (modulo 2**64), so that any picture of a batch can be made alone.

@@ -13,7 +13,10 @@ class Padded(NamedTuple):
     mask: Mask
 
 
-class Pad(Node, kind="pad", version=1):
+class Pad(
+    Node, kind="pad", version=1,
+    elsewhere={"ImagePadForOutpaint": "pad"},
+):  # fmt: skip
     """Add borders to a picture, with a mask of them: outpainting is inpainting of what was added.
 
     fill: what stands there until it is painted. edge draws the outermost pixels out, mirror reflects the picture,

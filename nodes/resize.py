@@ -11,7 +11,10 @@ from graph.values import Picture
 Fit = Literal["stretch", "cover", "contain", "floor"]
 
 
-class Resize(Node, kind="resize", version=1):
+class Resize(
+    Node, kind="resize", version=1,
+    elsewhere={"ImageScale": "resize"},
+):  # fmt: skip
     """Resize a picture with the Lanczos filter.
 
     Where one of width and height is missing it follows from the other and the picture's shape; where both are

@@ -13,11 +13,19 @@ from nodes.sd.methods import Method, ScheduleName, method_schema, resolved, sche
 from nodes.sd.settings import Compat, Settings, check
 
 
-class Sampler(Node, kind="sampler", version=2, accelerated=True, endings=("end_step",), saves=("halves",)):
+class Sampler(
+    Node, kind="sampler", version=2, accelerated=True, endings=("end_step",), saves=("halves",),
+    elsewhere={
+        "KSampler": "sampler", "KSamplerAdvanced": "sampler", "sampler_name": "method", "scheduler": "schedule",
+        "denoise": "strength", "denoising_strength": "strength", "cfg_scale": "cfg", "guidance_scale": "cfg",
+        "latent_image": "latents", "num_inference_steps": "steps", "start_at_step": "start_step",
+        "end_at_step": "end_step",
+    },
+):  # fmt: skip
     """Denoise latents step by step, steered by two prompts.
 
-    latents: noise, or a clean picture to repaint (its `strength` says how much: 0 returns it, 1 keeps almost
-    nothing). noise: what to add to a clean picture instead of noise drawn from its own generator.
+    latents: noise, or a clean picture to repaint (`strength` says how much: 0 returns it, 1 keeps almost nothing).
+    noise: what to add to a clean picture instead of noise drawn from its own generator.
     Every sample of a batch is sampled alone, with its own generator: the same bits as if it were made by itself.
     controls: ControlNets with their pictures; they steer together.
     cfg: how strongly to follow `positive` rather than `negative`; 1 and less does without `negative`.

@@ -16,7 +16,10 @@ from graph.values import Picture, SavedFile
 Format = Literal["png", "jpeg", "webp"]
 
 
-class SaveImage(Node, kind="save_image", version=1):
+class SaveImage(
+    Node, kind="save_image", version=1,
+    elsewhere={"SaveImage": "save_image", "images": "image", "filename_prefix": "path"},
+):  # fmt: skip
     """Write a picture as PNG, JPEG or WEBP, never over another file.
 
     path: below the output folder; {name} (of the workflow), {node}, {seed} and {n} are filled in, where {n} is

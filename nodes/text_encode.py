@@ -11,7 +11,13 @@ MOST_CHUNKS = 50
 """3,750 tokens of Stable Diffusion."""
 
 
-class TextEncode(Node, kind="text_encode", version=3, accelerated=True):
+class TextEncode(
+    Node, kind="text_encode", version=3, accelerated=True,
+    elsewhere={
+        "CLIPTextEncode": "text_encode", "CLIPSetLastLayer": "text_encode", "stop_at_clip_layer": "clip_skip",
+        "clip": "text_encoder", "prompt": "text",
+    },
+):  # fmt: skip
     """Encode a prompt as the model's own text encoder reads it.
 
     syntax: what the signs in the text mean; docs/prompts.md has all of it. With `a1111` (more), (much more:1.5) and

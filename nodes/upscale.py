@@ -11,7 +11,13 @@ from graph.values import Picture, SuperResolution
 Method = Literal["lanczos", "bicubic", "bilinear", "hamming", "box", "nearest"]
 
 
-class Upscale(Node, kind="upscale", version=1, accelerated=True):
+class Upscale(
+    Node, kind="upscale", version=1, accelerated=True,
+    elsewhere={
+        "ImageUpscaleWithModel": "upscale", "ImageScaleBy": "upscale", "upscale_model": "model", "scale_by": "factor",
+        "upscale_method": "method",
+    },
+):  # fmt: skip
     """Enlarge a picture by a factor, with a filter or with a net.
 
     Each side becomes side * factor, rounded to whole pixels. No filter invents detail: lanczos is the sharpest of

@@ -10,7 +10,13 @@ from graph.values import Latents
 Method = Literal["nearest-exact", "bilinear", "bicubic", "area"]
 
 
-class UpscaleLatents(Node, kind="upscale_latents", version=1):
+class UpscaleLatents(
+    Node, kind="upscale_latents", version=1,
+    elsewhere={
+        "LatentUpscale": "upscale_latents", "LatentUpscaleBy": "upscale_latents", "samples": "latents",
+        "scale_by": "factor", "upscale_method": "method",
+    },
+):  # fmt: skip
     """Enlarge latents by a factor, for a second pass of the sampler that draws what is lacking.
 
     Rows and columns become side * factor, rounded to whole ones (8 pixels each for Stable Diffusion). The result is

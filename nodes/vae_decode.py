@@ -13,11 +13,14 @@ class Pictures(NamedTuple):
     images: list[Picture]
 
 
-class VaeDecode(Node, kind="vae_decode", version=1, accelerated=True, saves=("tiles",)):
+class VaeDecode(
+    Node, kind="vae_decode", version=1, accelerated=True, saves=("tiles",),
+    elsewhere={"VAEDecode": "vae_decode", "VAEDecodeTiled": "vae_decode", "samples": "latents", "tile_size": "tile"},
+):  # fmt: skip
     """Turn latents into pictures, one at a time.
 
-    image: the first of the batch; images: all of them. RGB; values outside the range of a pixel are clipped.
-
+    image: the first of the batch.
+    images: all of them. RGB; values outside the range of a pixel are clipped.
     tile: pictures that do not fit are decoded in parts, blended over a quarter of their side. Each part has a slightly
     different brightness; docs/upscaling.md says how much is seen of it. A tile as large as the picture is the whole.
 

@@ -6,7 +6,10 @@ from graph.node import Context, Field, Node
 from graph.values import Latents, Picture, Vae
 
 
-class VaeEncode(Node, kind="vae_encode", version=1, accelerated=True, saves=("tiles",)):
+class VaeEncode(
+    Node, kind="vae_encode", version=1, accelerated=True, saves=("tiles",),
+    elsewhere={"VAEEncode": "vae_encode", "VAEEncodeTiled": "vae_encode", "pixels": "image", "tile_size": "tile"},
+):  # fmt: skip
     """Encode a picture into a model's latent space.
 
     The VAE gives a distribution; one sample of it is drawn with `seed`, and a sampler draws on from there.

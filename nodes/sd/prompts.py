@@ -34,6 +34,7 @@ _TOKEN = re.compile(
 )
 _BREAK = re.compile(r"\bBREAK\b")
 _ALMOST_A_WEIGHT = re.compile(r":\s*([+-]?(?:nan|inf|infinity|\.?\d[\w.,+-]*))\s*\)", re.IGNORECASE)
+_TAG = re.compile(r"<\s*(lora|lyco|hypernet)\s*:[^<>]*>", re.IGNORECASE)
 _SUBPROMPT = re.compile(r"([^:]*):(\S*)\s?")
 _NUMBER = re.compile(rf"{_WEIGHT}(?:[eE][+-]?\d+)?")
 
@@ -90,6 +91,8 @@ def troubles(text: str) -> Iterator[str]:
     for match in _ALMOST_A_WEIGHT.finditer(text):
         if not re.fullmatch(_WEIGHT, match[1]):
             scan.trouble(f'"{match[1]:.20}" is no weight and is read as words', match.start(1) + 1)
+    for match in _TAG.finditer(text):
+        scan.trouble(_A_TAG, match.start() + 1)
     for place, weight in zip(scan.places, scan.weights, strict=True):
         if abs(weight) > LARGEST_WEIGHT:
             scan.trouble(_TOO_LARGE, place)
@@ -165,6 +168,7 @@ class _Scan:
         self.troubles.setdefault(what, []).append(place)
 
 
+_A_TAG = "a tag such as <lora:name:1> is read as words; a lora node behind load_model does what it says"
 _TOO_LARGE = f"a weight beyond {LARGEST_WEIGHT:g} is taken as that"
 
 

@@ -131,7 +131,7 @@ def _alike(written: str, names: Sequence[str]) -> str:
         some = heapq.nlargest(MOST_COMPARED, by_part, key=partial(_shared, part))
         if near := difflib.get_close_matches(part, some, n=1):
             return f'Did you mean "{by_part[near[0]]}"?'
-    return suggest(written, names)
+    return suggest(_parts(written)[0], names)
 
 
 def _shared(one: str, other: str) -> int:
@@ -140,6 +140,6 @@ def _shared(one: str, other: str) -> int:
 
 
 def _parts(name: str) -> Sequence[str]:
-    """The name, without its suffix, and without its folders."""
+    """The name without its suffix, which makes all names alike, and without its folders."""
     stem = name[: -len(suffix)] if (suffix := Path(name).suffix.lower()) in SUFFIXES else name
-    return name, stem, os.path.basename(stem)
+    return stem, os.path.basename(stem)

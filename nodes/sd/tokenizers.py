@@ -20,6 +20,8 @@ FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", 
          "added_tokens.json")  # fmt: skip
 """What a tokenizer is made of. Needed: the first, or the second and third."""
 CLIP = "openai/clip-vit-large-patch14"
+COMFYUI = "comfy/sd1_tokenizer"
+"""Where ComfyUI has its own, which it reads for every Stable Diffusion."""
 OPEN_CLIP = "bpe_simple_vocab_16e6.txt.gz"
 
 
@@ -52,7 +54,8 @@ class Tokenizer:
         """A tokenizer for a single file: the one that its sidecar names, or the next best.
 
         Looked for beside the checkpoint (as files, in `tokenizer/`, or in a folder called like it), in the folders of
-        the search path, in the Hugging Face cache, in an installed open_clip_torch. Raises MissingError.
+        the search path, in a ComfyUI that it names, in the Hugging Face cache, in an installed open_clip_torch.
+        Raises MissingError.
         """
         places = [said] if said else _places(checkpoint)
         for place in places:
@@ -63,8 +66,8 @@ class Tokenizer:
         raise MissingError(
             f'checkpoint "{checkpoint.name}" has no tokenizer, as no checkpoint has, and none was found',
             hint=f'Put vocab.json and merges.txt of "{CLIP}" (or of any Stable Diffusion\'s folder "tokenizer") '
-            f'into {checkpoint.parent / "tokenizer"}, or into a folder "tokenizer" in DARKROOM_MODELS; or install '
-            "open_clip_torch. Darkroom downloads nothing.",
+            f'into {checkpoint.parent / "tokenizer"}, or into a folder "tokenizer" in DARKROOM_MODELS; or name there '
+            "the folder of a ComfyUI, which has one; or install open_clip_torch. Darkroom downloads nothing.",
         )
 
 
@@ -82,6 +85,7 @@ def _places(checkpoint: Path) -> Iterator[Path]:
     yield from (beside / checkpoint.stem / "tokenizer", beside / "tokenizer", beside)
     folders = [*roots(), *(shelf.folder for shelf in shelves("checkpoint"))]
     yield from (folder / "tokenizer" for folder in folders)
+    yield from (root / COMFYUI for root in roots())
     models = (index.parent / "tokenizer" for folder in folders for index in sorted(folder.glob("*/model_index.json")))
     yield from filter(_is_clip, models)
     fetched = [snapshot(repository) for repository in (hub() / _repository(CLIP), *sorted(hub().glob("models--*--*")))]

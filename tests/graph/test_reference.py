@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -9,8 +10,9 @@ import pytest
 
 import darkroom
 from graph.errors import UsageError, WorkflowError
+from graph.fields import takes
 from graph.filerefs import PictureFile
-from graph.node import Context, Field, Node
+from graph.node import Context, Field, Node, outputs, parameters, ports
 from graph.reference import markdown, overview, page
 from graph.registry import Registry
 from graph.values import Latents, Mask, Picture
@@ -121,6 +123,19 @@ def test_every_example_is_valid() -> None:
         wire(workflow, darkroom.kinds())
 
     assert [] == [str(mistake) for mistake in raised.value.mistakes if not mistake.missing]
+
+
+@pytest.mark.parametrize("kind", sorted(darkroom.kinds().kinds))
+def test_what_a_docstring_lists_is_there_each_on_a_line_of_its_own(kind: str) -> None:
+    """Ports, parameters, outputs, and the choices of parameters."""
+    node = darkroom.kinds()[kind]
+    prose = markdown(Registry({kind: node})).partition(f"## {kind}\n")[2].partition("\n| ")[0]
+    known = {*parameters(node), *ports(node), *outputs(node)}
+    words = {word for field in node.model_fields.values() for word in re.findall(r"\w+", takes(field))}
+    listed = [name for line in re.findall(r"^- (`[^:]*`):", prose, re.M) for name in re.findall(r"\w+", line)]
+
+    assert [] == [name for name in listed if name not in known | words]
+    assert [] == [name for name in re.findall(r"[.;] (\w+): ", prose) if name in known]
 
 
 def test_what_markdown_would_read_as_its_own_is_escaped() -> None:

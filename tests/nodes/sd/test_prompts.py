@@ -63,6 +63,9 @@ def test_a_break_parts_paragraphs_also_inside_of_brackets() -> None:
         ("(a:1e9)", ['character 4 of the prompt: "1e9" is no weight and is read as words']),
         ("(a:1,5)", ['character 4 of the prompt: "1,5" is no weight and is read as words']),
         ("(a:999)", ["character 4 of the prompt: a weight beyond 100 is taken as that"]),
+        ("a star <lora:ink:0.8>, <LyCO: b:1>",
+         ["character 8 (and 1 more) of the prompt: a tag such as <lora:name:1> is read as words; "
+          "a lora node behind load_model does what it says"]),
         ("(a:-1)", ["character 4 of the prompt: a weight below 0 gives no opposites; "
                      "what is unwanted goes into a negative prompt"]),
         ("(" * 60 + "a" + ")" * 60,

@@ -130,6 +130,12 @@ def test_a_missing_one_is_suggested_whatever_its_case_suffix_and_folder(
     assert "Darkroom downloads nothing." in message
 
 
+def test_a_suffix_in_common_is_no_likeness(root: Path, here: Path) -> None:
+    put(root / "loras" / "x.safetensors")
+
+    assert "Did you mean" not in said("lora", "v1-5-pruned.safetensors", here)
+
+
 def test_a_missing_one_says_where_it_was_looked_for(root: Path, here: Path) -> None:
     looked = f"Looked for {here / 'cat'}, in DARKROOM_MODELS ({root}), and in the Hugging Face cache."
 

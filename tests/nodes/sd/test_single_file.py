@@ -420,6 +420,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "models/tokenizer",
         "models/checkpoints/tokenizer",
         "models/some-model/tokenizer",
+        "models/comfy/sd1_tokenizer",
         "hub/models--openai--clip-vit-large-patch14/snapshots/abc",
         "hub/models--some--model/snapshots/abc/tokenizer",
     ],
