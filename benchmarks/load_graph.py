@@ -5,6 +5,8 @@ python -m benchmarks.load_graph FILE fp32|bf16|fp16
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 import time
 from contextlib import ExitStack
@@ -33,5 +35,6 @@ def load(path: Path, precision: str) -> None:
             sum(int(weight.view(-1)[::1024].isnan().sum()) for weight in module.parameters())  # every page of it
 
 
+atexit.register(gc.freeze)  # as `runner.main`
 load(Path(sys.argv[1]), sys.argv[2])
 print(time.perf_counter() - start)

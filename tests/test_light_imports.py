@@ -86,3 +86,21 @@ def test_the_terminals_table_is_loaded_when_something_runs(tmp_path: Path) -> No
     script = "import sys, graph.console, graph.report; sys.exit('rich' in sys.modules)"
 
     assert 0 == subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, timeout=60).returncode
+
+
+def test_the_end_looks_for_no_cycles() -> None:
+    """Among what torch, diffusers and transformers leave that takes most of a second."""
+    program = """
+import gc, runner
+gc.disable()
+runner.main(["nodes", "--json"])
+class Found:
+    def __del__(self): print("looked")
+found = Found()
+found.itself = found
+del found
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert 0 == ended.returncode, ended.stderr
+    assert "looked" not in ended.stdout
