@@ -337,12 +337,13 @@ class _Run:
 
         Evicted chains may be long: this keeps a stack of its own, and of what it makes no more than is taken next.
         """
+        if not self._lost(self._taken(step)):
+            return False
         open_ = [(step, self._taken(step))]
         remade = False
         while open_:
             last, taken = open_[-1]
-            lost = next((origin.step for origin in taken if self.held.read(origin) is None), None)
-            if lost:
+            if lost := self._lost(taken):
                 if lost in self.gone:
                     raise _Gone(lost)
                 need = self.plan.graph.steps[lost]
@@ -354,6 +355,13 @@ class _Run:
                 self.held.put_down(self._taken(last))
                 remade = True
         return remade
+
+    def _lost(self, taken: Iterator[From]) -> str:
+        """The first step whose value cannot be read; "" if all of them can."""
+        for origin in taken:
+            if self.held.read(origin) is None:
+                return origin.step
+        return ""
 
     def _again(self, step: Step) -> None:
         """Run a step again. If that fails it is told as its own failure, and what takes its values is skipped."""

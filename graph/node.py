@@ -31,7 +31,7 @@ from graph.values import Picture, SavedFile, Value
 __all__ = ["Context", "Effort", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
 
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
-_CONSTANT = (str, int, float, type(None))
+_CONSTANT = frozenset({str, int, float, bool, type(None)})
 LOOSE = "darkroom_nodes_"
 """How the modules of files begin that the user names with --nodes."""
 RESERVED = frozenset({"use", "when", "each", "device", "cache", "fresh", "doc", "after"})
@@ -227,7 +227,7 @@ def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
 
 def own_copy(node: Node) -> Any:
     """A copy that its run may write into, whatever its parameters hold."""
-    is_flat = all(isinstance(value, _CONSTANT) for value in vars(node).values())
+    is_flat = _CONSTANT.issuperset(map(type, vars(node).values()))
     return node.__copy__() if is_flat else node.__deepcopy__()
 
 

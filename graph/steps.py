@@ -25,7 +25,10 @@ class Step(NamedTuple):
     """
 
     name: str
+    kind: str
     node: type[Node]
+    accelerated: bool
+    """Whether it computes with weights: of a node that can do without a model, only where it is given one."""
     place: Place
     fixed: Mapping[str, object]
     """Parameters whose value is known from the file, without the node's own defaults."""
@@ -53,18 +56,6 @@ class Step(NamedTuple):
     """Of each input, for mistakes found later."""
     origins: Mapping[str, str] = MappingProxyType({})
     """Of each parameter given: "node", "defaults" (of the workflow) or "model" (what a model brings along)."""
-
-    @property
-    def kind(self) -> str:
-        return self.node.kind
-
-    @property
-    def accelerated(self) -> bool:
-        """Whether it computes with weights: of a node that can do without a model, only where it is given one."""
-        if not self.node.accelerated:
-            return False
-        models = model_ports(self.node)
-        return not models or any(name in self.inputs for name in models)
 
 
 @dataclass(frozen=True, slots=True)

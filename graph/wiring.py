@@ -20,7 +20,7 @@ from graph.order import Cycle, ancestors, dependency_order
 from graph.pace import builds
 from graph.registry import Registry
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
-from graph.steps import Graph, Step
+from graph.steps import Graph, Step, model_ports
 from graph.traits import disagreements
 from graph.unknown import is_meant, tell_unknown, tell_unknown_kind
 from graph.wanted import find_wanted, idle, unsaved, unused, writers
@@ -92,7 +92,9 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
     sources = [*inputs.values(), *linked.values(), *facts.values(), *after]
     return Step(
         name=entry.name,
+        kind=entry.kind,
         node=node,
+        accelerated=node.accelerated and (not model_ports(node) or any(name in inputs for name in model_ports(node))),
         place=entry.place,
         fixed=fixed,
         linked=linked,
