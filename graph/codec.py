@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 TYPES: dict[str, type] = {"tensor": object, "bytes": bytes}
 """The types of values by the names that their bytes give them; arrays have two of their own."""
@@ -54,8 +54,7 @@ class Tensor:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
+class Blob(NamedTuple):
     """A value as bytes, with the sha256 of these bytes (64 hexadecimal digits)."""
 
     digest: str

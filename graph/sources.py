@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +14,7 @@ class Constant:
     value: str | int | float | bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class From:
+class From(NamedTuple):
     """An output of another step."""
 
     step: str

@@ -238,6 +238,8 @@ def _inputs(scope: Scope, entry: Entry, node: type[Node], given: Mapping[str, In
 
 def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Source | None:
     match value:
+        case Link():
+            return _linked(scope, where, port, value)
         case Literal() if port.type in SCALARS and not port.many:
             given = Given(value.value, value.text, value.quoted, scope.workflow.folder)
             return _constant(scope, where, port, given, value.place)
@@ -265,8 +267,6 @@ def _port_source(scope: Scope, where: str, port: Port, value: Expression) -> Sou
                     scope.tell("bad-reference", what, link.place, "Name nodes: a param is never skipped.")
             known = tuple(option for option in options if isinstance(option, From))
             return Choice(known) if known and len(known) == len(options) else None
-        case Link():
-            return _linked(scope, where, port, value)
     return None
 
 

@@ -1,0 +1,69 @@
+"""What the cycle collector is kept from, and what it is not."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from graph.pace import builds, over_many_objects
+
+MANY = 5000
+
+
+class Ring:
+    """An object that only the collector can free."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+@pytest.fixture
+def looked() -> Iterator[list[str]]:
+    """When the collector began to look."""
+    found: list[str] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        found.append(phase)
+
+    gc.collect()
+    gc.callbacks.append(note)
+    yield found
+    gc.callbacks.remove(note)
+
+
+@pytest.mark.parametrize("pace", [builds, over_many_objects])
+def test_what_a_phase_made_is_not_looked_through_at_once(
+    pace: Callable[..., Callable[[], list[list[int]]]], looked: list[str]
+) -> None:
+    made = pace(lambda: [[number] for number in range(MANY)])()
+    made += [[number] for number in range(100)]
+
+    assert [] == looked
+
+
+@pytest.mark.parametrize("pace", [builds, over_many_objects])
+def test_what_goes_round_in_a_phase_is_freed_in_the_end(pace: Callable[..., Callable[[], weakref.ref[Ring]]]) -> None:
+    left = pace(lambda: weakref.ref(Ring()))()
+
+    gc.collect()
+    assert left() is None
+
+
+@pytest.mark.parametrize("pace", [builds, over_many_objects])
+def test_what_somebody_else_froze_stays_frozen(pace: Callable[..., Callable[[], None]]) -> None:
+    gc.freeze()
+    before = gc.get_freeze_count()
+
+    pace(lambda: None)()
+    assert before <= gc.get_freeze_count() + 50  # what went away since
+    assert gc.isenabled()
