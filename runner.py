@@ -32,9 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     wrong, 3 a file or model is missing, 130 and 143 for signals."""
     _own_folders()
     atexit.register(gc.freeze)  # Python's end looks for cycles: among half a million objects of libraries, for 0.7 s
+    from graph.pace import spin_briefly
     from graph.streams import drop_output, mend
 
     mend()
+    spin_briefly()
     if not _stands_somewhere():
         return 2
     from graph.errors import DarkroomError

@@ -1,9 +1,10 @@
-"""Letting phases that only build run without Python's cycle collector."""
+"""What a process spends on itself: Python's cycle collector, and threads that wait for each other."""
 
 from __future__ import annotations
 
 import functools
 import gc
+import os
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -69,3 +70,14 @@ def over_many_objects(phase: Callable[P, T]) -> Callable[P, T]:
             _count_as_old()
 
     return undisturbed
+
+
+def spin_briefly() -> None:
+    """Have the threads that torch computes with sleep soon while they wait for each other, not spin for milliseconds.
+
+    Before torch is imported. Where the cores are busy with another program, a thread that spins keeps the one it waits
+    for from its core: beside one such program a small picture took up to 17 times as long, now 3 times
+    (docs/decisions/0084). What the user has set stays.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")

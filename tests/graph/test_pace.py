@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from graph.pace import builds, over_many_objects
+from graph.pace import builds, over_many_objects, spin_briefly
 
 MANY = 5000
 
@@ -67,3 +68,18 @@ def test_what_somebody_else_froze_stays_frozen(pace: Callable[..., Callable[[], 
     pace(lambda: None)()
     assert before <= gc.get_freeze_count() + 50  # what went away since
     assert gc.isenabled()
+
+
+def test_threads_spin_briefly_unless_the_user_has_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for own, expected in ((None, "10000"), ("7", "7")):
+        monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+        if own:
+            monkeypatch.setenv("GOMP_SPINCOUNT", own)
+        spin_briefly()
+        assert expected == os.environ["GOMP_SPINCOUNT"]
+
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    spin_briefly()
+    assert "GOMP_SPINCOUNT" not in os.environ
