@@ -168,12 +168,21 @@ def _made(model: Model, scheduler: str, options: Mapping[str, Any]) -> Any:
         raise model.wrong("/".join(CONFIG), f"says that the model predicts {predicts!r:.40}, which is not known")
     if not isinstance(trained, int) or not 1 <= trained <= MOST_LEVELS:
         raise model.wrong("/".join(CONFIG), f"names {trained!r:.40} levels of noise")
+    if not _are_betas(config.get("trained_betas")):
+        raise model.wrong("/".join(CONFIG), 'has "trained_betas" that are no numbers between 0 and 1')
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
         raise model.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:
         return deepcopy(_fresh(own, json.dumps(config), scheduler, tuple(sorted(options.items()))))
     except Exception as error:  # whatever a constructor makes of senseless numbers
         raise model.wrong("/".join(CONFIG), f"does not describe a {scheduler}: {error}") from error
+
+
+def _are_betas(said: object) -> bool:
+    """Whether a config has a list of them, or none."""
+    return said is None or (
+        isinstance(said, list) and all(isinstance(beta, (int, float)) and 0 < beta < 1 for beta in said)
+    )
 
 
 @lru_cache(maxsize=16)

@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 
 from graph.errors import MissingError, StepError
 from nodes.sd.families import Passage, tokenizer_of
+from nodes.sd.headers import MOST_SHOWN
 from nodes.sd.models import Model
 from nodes.sd.prompts import Paragraphs, Piece
 from nodes.sd.tokenizers import OPEN_CLIP
@@ -23,6 +24,10 @@ CLIP_WORDS = 49408
 """Of the vocabulary that all of Stable Diffusion's text encoders read by."""
 LARGEST_WORDS = 16 << 20
 """In bytes; OpenCLIP's file unpacks to 3.2 MB."""
+NEEDED = ("model_max_length", "bos_token_id", "eos_token_id", "pad_token_id")
+"""What must be a number in a tokenizer."""
+SHORTEST = 3
+"""Tokens that a text encoder must take: a word between two marks."""
 COMMA = ",</w>"
 COMMA_REACH = 20
 """A chunk that is full ends behind its last comma, if so many tokens or fewer follow it, the comma counted."""
@@ -67,6 +72,11 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
     source = model.tokenizer(tokenizer_of(component))
     tokenizer = _tokenizer(source.place, tuple(source.says.items()), model.path.name, digest)
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
+    if longest < SHORTEST:
+        raise MissingError(
+            f'"{component}" of model "{model.path.name}" takes {longest} tokens, too few for a word between its marks',
+            hint="Fetch the model again.",
+        )
     reach = COMMA_REACH if passage.chunks > 1 else 0
     comma = tokenizer.convert_tokens_to_ids(COMMA)
     names = _Names(passage.learned.get(component, {}), config.vocab_size)
@@ -171,10 +181,17 @@ def _tokenizer(place: Path, says: tuple[tuple[str, Any], ...], model: str, diges
     """`digest` makes sure that another model in the same place is read anew."""
     try:
         if place.name == OPEN_CLIP:
-            return CLIPTokenizer(**open_clip_words(place), **dict(says))
-        return CLIPTokenizer.from_pretrained(str(place), local_files_only=True, **dict(says))
+            tokenizer = CLIPTokenizer(**open_clip_words(place), **dict(says))
+        else:
+            tokenizer = CLIPTokenizer.from_pretrained(str(place), local_files_only=True, **dict(says))
+        for name in NEEDED:
+            if type(getattr(tokenizer, name)) is not int:
+                raise ValueError(f"its {name} is {getattr(tokenizer, name)!r:.60}, not a number")
+        return tokenizer
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
-        raise MissingError(f'cannot read the tokenizer of model "{model}": {error}') from error
+        raise MissingError(
+            f'cannot read the tokenizer of model "{model}": {error!s:.{MOST_SHOWN}}', hint="Fetch the model again."
+        ) from error
 
 
 def open_clip_words(file: Path) -> dict[str, Any]:
