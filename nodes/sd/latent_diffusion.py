@@ -250,7 +250,7 @@ def _check_numbers(model: Model) -> None:
 def check_vae(model: Model) -> None:
     """Raises MissingError for numbers in the config of a VAE that sizes are computed from, and that are none."""
     vae = model.config("vae")
-    widths = vae.get("block_out_channels")
+    widths: Any = vae.get("block_out_channels")
     if not _widths(widths):
         raise model.wrong("vae/config.json", 'has no list "block_out_channels"')
     for key in ("latent_channels", "layers_per_block"):

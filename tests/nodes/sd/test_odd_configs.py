@@ -20,7 +20,7 @@ from nodes.text_encode import TextEncode
 from tests.nodes.sd.lab import Lab
 from tests.nodes.sd.single_files import sdxl
 
-ODD = (None, "x", -1, 10**12, float("nan"), [], [[1]], {"a": 1})
+ODD: tuple[object, ...] = (None, "x", -1, 10**12, float("nan"), [], [[1]], {"a": 1})
 MESSAGE = 1000
 """Characters that a refusal has at most, however long the value is."""
 
@@ -100,7 +100,8 @@ def test_a_long_list_is_not_told_at_its_length(component: str, spoiled: Path, ct
 def test_an_index_with_another_kind_of_text_encoder_is_refused(tmp_path: Path) -> None:
     sdxl(tmp_path / "xl")
 
-    for value in ("x", [], {}, 3, [[1]]):
+    odd: tuple[object, ...] = ("x", [], {}, 3, [[1]])
+    for value in odd:
         edit(tmp_path / "xl" / "model_index.json", text_encoder=value)
         with pytest.raises(MissingError, match="text_encoder"):
             ModelFile.find(str(tmp_path / "xl"), tmp_path)
