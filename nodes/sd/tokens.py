@@ -24,8 +24,9 @@ CLIP_WORDS = 49408
 """Of the vocabulary that all of Stable Diffusion's text encoders read by."""
 LARGEST_WORDS = 16 << 20
 """In bytes; OpenCLIP's file unpacks to 3.2 MB."""
-NEEDED = ("model_max_length", "bos_token_id", "eos_token_id", "pad_token_id")
-"""What must be a number in a tokenizer."""
+FETCH = "Fetch the model again."
+MARKS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""What stands at the beginning, at the end, and behind it."""
 SHORTEST = 3
 """Tokens that a text encoder must take: a word between two marks."""
 COMMA = ",</w>"
@@ -75,8 +76,9 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
     if longest < SHORTEST:
         raise MissingError(
             f'"{component}" of model "{model.path.name}" takes {longest} tokens, too few for a word between its marks',
-            hint="Fetch the model again.",
+            hint=FETCH,
         )
+    _refuse_unknown([getattr(tokenizer, name) for name in MARKS], config.vocab_size)
     reach = COMMA_REACH if passage.chunks > 1 else 0
     comma = tokenizer.convert_tokens_to_ids(COMMA)
     names = _Names(passage.learned.get(component, {}), config.vocab_size)
@@ -121,14 +123,26 @@ def _units(tokenizer: Any, names: _Names, piece: Piece, place: tuple[int, int]) 
     for text, begin, ids in names.parted(piece.text):
         if ids:
             yield _Unit(tuple(ids), piece.weight, (*place, begin))
-        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        if max(read.input_ids, default=0) >= names.known:
-            raise StepError(
-                f"the tokenizer knows more words than the text encoder's {names.known}",
-                hint="Tokenizer and text encoder are not of the same model.",
-            )
+        read = _read(tokenizer, text)
+        _refuse_unknown(read.input_ids, names.known)
         for number, (start, _) in zip(read.input_ids, read.offset_mapping, strict=True):
             yield _Unit((number,), piece.weight, (*place, begin + start))
+
+
+def _read(tokenizer: Any, text: str) -> Any:
+    """Raises MissingError for a tokenizer whose parts do not go together."""
+    try:
+        return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    except Exception as error:  # as above, of the Rust tokenizers
+        raise MissingError(f"the tokenizer cannot be used: {error!s:.{MOST_SHOWN}}", hint=FETCH) from error
+
+
+def _refuse_unknown(ids: Sequence[int], known: int) -> None:
+    if max(ids, default=0) >= known:
+        raise StepError(
+            f"the tokenizer knows more words than the text encoder's {known}",
+            hint="Tokenizer and text encoder are not of the same model.",
+        )
 
 
 def _packed(units: Sequence[_Unit], room: int, comma: int, reach: int) -> list[list[_Unit]]:
@@ -184,13 +198,13 @@ def _tokenizer(place: Path, says: tuple[tuple[str, Any], ...], model: str, diges
             tokenizer = CLIPTokenizer(**open_clip_words(place), **dict(says))
         else:
             tokenizer = CLIPTokenizer.from_pretrained(str(place), local_files_only=True, **dict(says))
-        for name in NEEDED:
+        for name in ("model_max_length", *MARKS):
             if type(getattr(tokenizer, name)) is not int:
                 raise ValueError(f"its {name} is {getattr(tokenizer, name)!r:.60}, not a number")
         return tokenizer
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
         raise MissingError(
-            f'cannot read the tokenizer of model "{model}": {error!s:.{MOST_SHOWN}}', hint="Fetch the model again."
+            f'cannot read the tokenizer of model "{model}": {error!s:.{MOST_SHOWN}}', hint=FETCH
         ) from error
 
 

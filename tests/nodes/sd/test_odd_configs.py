@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from diffusers import ControlNetModel
 
-from graph.errors import MissingError
+from graph.errors import MissingError, StepError
 from nodes.load_controlnet import LoadControlNet
 from nodes.load_model import LoadModel
 from nodes.sd.alone_files import ControlNetFile, VaeFile
@@ -162,3 +162,28 @@ def test_prompts_are_read_where_a_config_leaves_open_what_no_encoder_uses(spoile
     parts = LoadModel(path=ModelFile.find(str(spoiled), spoiled)).run(ctx)
 
     assert "clip-l" == TextEncode(text="a cat").run(ctx, parts.text_encoder).family
+
+
+def test_a_list_of_weights_may_name_what_no_file_is_called(spoiled: Path, ctx: Any) -> None:
+    (spoiled / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+    index = spoiled / "unet" / "diffusion_pytorch_model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"conv_in.bias": "a" * 5_000 + ".safetensors"}}))
+
+    assert "are not there" in refused(spoiled, ctx)
+
+
+def test_a_tokenizer_whose_marks_the_encoder_does_not_know_is_refused(spoiled: Path, ctx: Any, fresh: Any) -> None:
+    words = spoiled / "tokenizer" / "vocab.json"
+    words.write_text(json.dumps({word: number + 5 for word, number in json.loads(words.read_text()).items()}))
+
+    with pytest.raises(StepError, match="knows more words"):
+        use(spoiled, ctx)
+
+
+def test_a_tokenizer_whose_parts_do_not_go_together_is_refused(spoiled: Path, ctx: Any, fresh: Any) -> None:
+    model = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}
+    (spoiled / "tokenizer" / "tokenizer.json").write_text(
+        json.dumps({"version": "1.0", "added_tokens": [{"id": 999_999_999, "content": "x"}], "model": model})
+    )
+
+    assert "tokenizer" in refused(spoiled, ctx)
