@@ -16,6 +16,7 @@ from graph.fields import checked
 from nodes.sampler import Sampler
 from nodes.sd import settings
 from nodes.sd.methods import ALIASES, METHODS, SCHEDULE_ALIASES, SCHEDULES, method_schema, schedule_schema
+from tests.nodes.sd.lab import Lab
 
 A1111 = {
     "DPM++ 2M Karras": ("dpmpp_2m", "karras"),
@@ -153,3 +154,13 @@ def _names(values: dict[str, Any]) -> tuple[str, str]:
 def _pattern(schema: dict[str, Any]) -> str:
     assert json.loads(json.dumps(schema)) == schema
     return str(schema["anyOf"][1]["pattern"])
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_no_method_prints_what_diffusers_says(
+    method: str, steps: int, lab: Lab, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lab.sample(lab.noise, method=method, steps=steps)
+
+    assert ("", "") == capfd.readouterr()
