@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -82,10 +82,13 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
     reach = COMMA_REACH if passage.chunks > 1 else 0
     comma = tokenizer.convert_tokens_to_ids(COMMA)
     names = _Names(passage.learned.get(component, {}), config.vocab_size)
-    packs = []
+    packs: list[list[_Unit]] = []
+    room, beyond = longest - 2, (passage.chunks + 1) * (longest - 2)
     for number, pieces in enumerate(passage.paragraphs):
-        units = [_units(tokenizer, names, piece, (number, at)) for at, piece in enumerate(pieces)]
-        packs += _packed(list(chain(*units)), longest - 2, comma, reach)
+        units = chain.from_iterable(_units(tokenizer, names, piece, (number, at)) for at, piece in enumerate(pieces))
+        packs += _packed(islice(units, beyond), room, comma, reach)
+        if len(packs) > passage.chunks and packs[-1]:  # the rest is lost, however long it is
+            break
     if len(packs) > 1 and not packs[-1]:
         packs.pop()
     whole = [_tokens(tokenizer, config, pack, longest) for pack in (*packs[: passage.chunks], [])]
@@ -145,22 +148,24 @@ def _refuse_unknown(ids: Sequence[int], known: int) -> None:
         )
 
 
-def _packed(units: Sequence[_Unit], room: int, comma: int, reach: int) -> list[list[_Unit]]:
+def _packed(units: Iterable[_Unit], room: int, comma: int, reach: int) -> list[list[_Unit]]:
     """Fill chunks one after another.
 
     Source: stable-diffusion-webui, the setting "Prompt word wrap length limit" (20 unless changed).
     """
     packs: list[list[_Unit]] = []
     here: list[_Unit] = []
-    clause = 0  # how many units of `here` stand up to its last comma
+    size = clause = 0  # of `here` in tokens; how many of its units stand up to its last comma
     for unit in units:
-        size, is_comma = _size(here), unit.ids == (comma,)
+        is_comma = unit.ids == (comma,)
         if size + len(unit.ids) > room:
             wraps = clause and not is_comma and size == room and _size(here[clause:]) < reach
             end = clause if wraps else len(here)
             packs.append(here[:end])
             here, clause = here[end:], 0
+            size = _size(here)
         here.append(unit)
+        size += len(unit.ids)
         if is_comma:
             clause = len(here)
     return [*packs, here]
