@@ -341,3 +341,14 @@ def test_weights_that_lie_pixel_by_pixel_are_read_in_their_own_order(tmp_path: P
 
 def _lying(weight: torch.Tensor) -> torch.Tensor:
     return weight.to(memory_format=torch.channels_last) if weight.dim() == 4 else weight
+
+
+@pytest.mark.parametrize("name", ["body/0/rdb1/conv1/weight", "rdb", "x" * 3_000])
+def test_a_weight_with_an_odd_name_is_named_in_few_words(name: str, tmp_path: Path) -> None:
+    path = saved(weights(ESRGAN_X4) | {name: torch.zeros(1)}, tmp_path)
+
+    with pytest.raises(MissingError) as caught:
+        UpscalerFile.find(str(path), tmp_path)
+
+    assert name[:100] in str(caught.value)
+    assert len(str(caught.value)) < 1_000
