@@ -352,3 +352,13 @@ def test_a_weight_with_an_odd_name_is_named_in_few_words(name: str, tmp_path: Pa
 
     assert name[:100] in str(caught.value)
     assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 64), (61, 160), (160, 62), (64, 64), (1, 200)])
+def test_a_side_as_short_as_tiles_overlap_is_enlarged(
+    width: int, height: int, tmp_path: Path, ctx: Any, fresh: Any
+) -> None:
+    far = Esrgan(features=2, growth=2, blocks=3, doublings=1, folded=1)
+    large = Upscale(factor=2).run(ctx, photo(width, height), handle(far, tmp_path, ctx))
+
+    assert (2 * width, 2 * height) == (large.width, large.height)
