@@ -17,6 +17,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_CONTROLS = {code: "·" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Signs in names from files that a terminal would obey: they would clear it, or write over what was said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -50,7 +53,7 @@ class Mistake:
             lines += excerpt(self.place)
         if self.hint:
             lines.append(f"  {self.hint}")
-        return "\n".join(lines)
+        return "\n".join(lines).translate(_CONTROLS)
 
 
 class DarkroomError(Exception):
@@ -65,7 +68,7 @@ class DarkroomError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+        return (f"{self.message}\n  {self.hint}" if self.hint else self.message).translate(_CONTROLS)
 
 
 class UsageError(DarkroomError):
