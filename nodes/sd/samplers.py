@@ -168,8 +168,11 @@ def _made(model: Model, scheduler: str, options: Mapping[str, Any]) -> Any:
         raise model.wrong("/".join(CONFIG), f"says that the model predicts {predicts!r:.40}, which is not known")
     if not isinstance(trained, int) or not 1 <= trained <= MOST_LEVELS:
         raise model.wrong("/".join(CONFIG), f"names {trained!r:.40} levels of noise")
-    if not _are_betas(config.get("trained_betas")):
-        raise model.wrong("/".join(CONFIG), 'has "trained_betas" that are no numbers between 0 and 1')
+    for key in ("beta_start", "beta_end", "trained_betas"):
+        if not _are_betas(config.get(key)):
+            raise model.wrong("/".join(CONFIG), f'has "{key}" that are no numbers between 0 and 1')
+    if config.get("solver_order") not in (None, 1, 2, 3):
+        raise model.wrong("/".join(CONFIG), f'has the unknown "solver_order" {config["solver_order"]!r:.40}')
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
         raise model.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:
@@ -179,10 +182,9 @@ def _made(model: Model, scheduler: str, options: Mapping[str, Any]) -> Any:
 
 
 def _are_betas(said: object) -> bool:
-    """Whether a config has a list of them, or none."""
-    return said is None or (
-        isinstance(said, list) and all(isinstance(beta, (int, float)) and 0 < beta < 1 for beta in said)
-    )
+    """Whether a config has shares of noise, one or a list, or says nothing of them."""
+    betas = said if isinstance(said, list) else [] if said is None else [said]
+    return all(isinstance(beta, (int, float)) and 0 < beta < 1 for beta in betas)
 
 
 @lru_cache(maxsize=16)

@@ -127,11 +127,12 @@ def test_a_tokenizer_without_a_filler_is_refused(spoiled: Path, ctx: Any, fresh:
     assert "pad_token_id" in refused(spoiled, ctx)
 
 
-@pytest.mark.parametrize("betas", [[[1]], ["x"], 0.5, [2.0], [0.0]], ids=str)
-def test_a_schedule_that_is_no_list_of_shares_is_refused(betas: object, spoiled: Path, ctx: Any) -> None:
-    edit(spoiled / "scheduler" / "scheduler_config.json", trained_betas=betas)
+@pytest.mark.parametrize("value", [[[1]], ["x"], [2.0], [0.0], -1, 10**12, float("nan"), "x", {}], ids=str)
+@pytest.mark.parametrize("key", ["trained_betas", "beta_start", "beta_end", "solver_order"])
+def test_a_schedule_of_senseless_numbers_is_refused(key: str, value: object, spoiled: Path, ctx: Any) -> None:
+    edit(spoiled / "scheduler" / "scheduler_config.json", **{key: value})
 
-    assert "trained_betas" in refused(spoiled, ctx)
+    assert key in refused(spoiled, ctx)
 
 
 @pytest.mark.parametrize("key", ["block_out_channels", "scaling_factor"])
