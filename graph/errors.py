@@ -19,6 +19,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+_CONTROLS = {code: "·" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+"""Signs in names from files that a terminal would obey: they would clear it, or write over what was said."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -52,7 +55,7 @@ class Mistake:
             lines += excerpt(self.place)
         if self.hint:
             lines.append(f"  {self.hint}")
-        return "\n".join(lines)
+        return "\n".join(lines).translate(_CONTROLS)
 
 
 class DarkroomError(Exception):
@@ -67,7 +70,7 @@ class DarkroomError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+        return (f"{self.message}\n  {self.hint}" if self.hint else self.message).translate(_CONTROLS)
 
 
 class UsageError(DarkroomError):

@@ -24,8 +24,9 @@ class Upscale(
     them, nearest keeps hard pixels.
     model: a net of load_upscaler. It enlarges by its own factor, again until the picture is at least as large as
     asked for; then the filter brings it to the size. A grey picture becomes RGB; alpha goes through the filter alone.
-    tile: the net's memory is in proportion to its square. A compact net gives the same with any tile; an ESRGAN net,
-    which sees farther than tiles overlap, may give a little else near the seams.
+    tile: the net's memory is in proportion to its square. A compact net gives the same with any tile, but for rounding
+    (one value in ten millions is off by 1 of 255); an ESRGAN net, which sees farther than tiles overlap, may give a
+    little else near the seams.
 
     Raises StepError for a result over 100 million pixels, with the largest factor that fits; OutOfMemory.
     """

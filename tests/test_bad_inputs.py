@@ -511,3 +511,13 @@ def test_an_endless_standard_input_is_refused(desk: Desk) -> None:
         done = subprocess.run(command, stdin=endless, capture_output=True, timeout=60, check=False)
 
     assert (2, True) == (done.returncode, done.stderr.startswith(b"<stdin>:1:1: the file is larger than 8 MiB"))
+
+
+def test_names_in_a_file_do_not_command_the_terminal(desk: Desk) -> None:
+    header = b'{"\\u001b[2J\\u009b31m":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    Path("a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+
+    for kind in ("load_model", "load_upscaler"):
+        code, err = desk.check(f"{HEAD}nodes:\n  a: {{use: {kind}, path: a.safetensors}}\n")
+        assert (3, True) == (code, "·[2J·31m" in err)
+        assert not {"\x1b", "\x9b"} & set(err)

@@ -10,6 +10,7 @@ from graph.errors import MissingError
 from graph.filerefs import FileRef
 from nodes.sd.alone import AloneFile
 from nodes.sd.folders import ModelFolder, weight_files
+from nodes.sd.latent_diffusion import check_vae
 from nodes.sd.models import opened
 from nodes.sd.search import find
 from nodes.sd.shelves import Kind
@@ -20,6 +21,8 @@ LATENTS = {0.18215: "sd", 0.13025: "sdxl", 0.08333: "x4"}
 """Whose latents an autoencoder gives, by the scaling factor in its config."""
 NETWORKS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 """Families by the width of the prompts that their U-Nets attend to."""
+
+ORDER = "controlnet_conditioning_channel_order"
 
 
 class ComponentFile(FileRef):
@@ -69,6 +72,13 @@ class VaeFile(ComponentFile):
 
     what, kind, component, built = "VAE", "vae", "vae", "AutoencoderKL"
 
+    @classmethod
+    def find(cls, written: str, folder: Path) -> Self:
+        """As every component; raises MissingError also for numbers in its config that are none."""
+        found = super().find(written, folder)
+        check_vae(opened(found.path))
+        return found
+
     @property
     def latents(self) -> str:
         """The word for its latent space; "" where it does not say: the weights alone are of one shape for all."""
@@ -85,10 +95,19 @@ class ControlNetFile(ComponentFile):
 
     what, kind, component, built = "ControlNet", "controlnet", "controlnet", "ControlNetModel"
 
+    @classmethod
+    def find(cls, written: str, folder: Path) -> Self:
+        """As every component; raises MissingError also for one that sees colours in an unknown order."""
+        found = super().find(written, folder)
+        if (order := found.says.get(ORDER, "rgb")) not in ("rgb", "bgr"):
+            raise opened(found.path).wrong("config.json", f'has the unknown "{ORDER}" {order!r:.60}')
+        return found
+
     @property
     def network(self) -> str:
         """The family whose U-Nets it steers; "" where the width of the prompts does not tell."""
-        return NETWORKS.get(self.says.get("cross_attention_dim", 1280), "")
+        width = self.says.get("cross_attention_dim", 1280)
+        return NETWORKS.get(width, "") if isinstance(width, int) else ""
 
     def traits(self) -> Mapping[str, str]:
         return {"network": self.network} if self.network else {}

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from graph.errors import MissingError
 from nodes.sd import families
-from nodes.sd.headers import Entry, Weight
+from nodes.sd.configs import odd
+from nodes.sd.headers import MOST_SHOWN, Entry, Weight
 from nodes.sd.models import Model
 from nodes.sd.tensors import DTYPES
 
@@ -31,8 +36,8 @@ READERS = 2
 """Threads: one reads or converts while the other waits for the file, or for memory."""
 PIECE = 1 << 22
 """Numbers that are read before they are converted: memory for all of a large weight would have to be found anew."""
-LARGEST_NUMBER = 1_000_000
-"""In a config; the largest real one is a vocabulary of some 50,000 words."""
+MOST_WEIGHTS = 10_000
+"""Of one network, without counting the numbers in each. The U-Net of Stable Diffusion XL has 1,680."""
 
 
 def compute_dtype(component: str, precision: str) -> torch.dtype:
@@ -81,19 +86,37 @@ def empty(folder: Model, family: str, component: str) -> Any:
     """The module with its shapes, and no memory behind them."""
     part = ALONE.get(component) or families.named(family).components[component]
     kind, config = getattr(importlib.import_module(part.library), part.name), folder.config(component)
-    if huge := next((key for key, value in config.items() if _is_endless(value)), ""):
-        raise folder.wrong(f"{component}/config.json", f'says "{huge}": {config[huge]!r:.60}, more than any model has')
+    if key := next(odd(kind if part.library == "diffusers" else kind.config_class, config), ""):
+        raise folder.wrong(
+            f"{component}/config.json", f'says "{key}": {config[key]!r:.60}, which no {part.name} can be'
+        )
     try:
-        with torch.device("meta"):
+        with without_memory():
             return kind.from_config(config) if part.library == "diffusers" else kind(kind.config_class(**config))
     except Exception as error:  # whatever a constructor makes of a senseless number
-        raise folder.wrong(f"{component}/config.json", f"does not describe a {part.name}: {error}") from error
+        raise folder.wrong(
+            f"{component}/config.json", f"does not describe a {part.name}: {error!s:.{MOST_SHOWN}}"
+        ) from error
 
 
-def _is_endless(value: object) -> bool:
-    """Whether a number, or one in a list, is so large that building by it would never end."""
-    numbers = value if isinstance(value, list) else [value]
-    return any(isinstance(number, int) and number > LARGEST_NUMBER for number in numbers)
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Build modules with their shapes, and nothing behind them.
+
+    Raises ValueError for one of so many layers that building it would hardly end.
+    """
+    built, here = itertools.count(1), threading.get_ident()
+
+    def counted(*_: object) -> None:
+        if threading.get_ident() == here and next(built) > MOST_WEIGHTS:
+            raise ValueError(f"it would have more than {MOST_WEIGHTS} weights")
+
+    hook = register_module_parameter_registration_hook(counted)
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        hook.remove()
 
 
 def _check_weight(name: str, weight: Weight, wanted: torch.Tensor) -> None:

@@ -131,8 +131,10 @@ def _recognised(entries: Mapping[str, Entry]) -> Embedding | None:
 
 
 def _is_vectors(entry: Entry) -> bool:
+    if len(entry.shape) not in (1, 2) or entry.dtype not in FRACTIONS:
+        return False
     count, width = (1, *entry.shape)[-2:]
-    return len(entry.shape) in (1, 2) and entry.dtype in FRACTIONS and 1 <= count <= MOST_VECTORS and width >= 1
+    return 1 <= count <= MOST_VECTORS and width >= 1
 
 
 def _check_widths(text_encoder: TextEncoder, file: EmbeddingFile, model: Model) -> None:

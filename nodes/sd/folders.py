@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -162,6 +163,6 @@ def _shards(index: Path, suffix: str) -> list[Path]:
             raise ModelFolder(index.parent).wrong(index.name, f"lists {name!r:.80}, which is no file of weights")
     names = sorted(set(listed))
     for name in names:
-        if not (index.parent / name).is_file():
-            raise MissingError(f'weights "{index.parent.name}/{name}" are not there', hint=f"Listed in {index}")
+        if not os.path.isfile(index.parent / name):  # of a name that no file can have, too
+            raise MissingError(f'weights "{index.parent.name}/{name:.200}" are not there', hint=f"Listed in {index}")
     return [index.parent / name for name in names]

@@ -44,8 +44,8 @@ class Inputs(NamedTuple):
     """The class of each, for a U-Net that was trained with classes."""
 
 
-DEEPEST, LARGEST_WIDTH, LARGEST_SIDE = 8, 65536, 2048
-"""What a config may ask for at most: blocks, channels, and pixels of the latents."""
+DEEPEST, LARGEST_WIDTH, LARGEST_SIDE, LARGEST_SCALE = 8, 65536, 2048, 1e6
+"""What a config may ask for at most: blocks, channels, pixels of the latents, and what latents are divided by."""
 
 
 SD1_CHANNELS = [320, 640, 1280, 1280]
@@ -82,14 +82,15 @@ class LatentDiffusion:
         return self.name.partition("-")[0]
 
     def recognises(self, model: Model) -> bool:
-        """By the number of channels that its U-Net takes."""
+        """By the number of channels that its U-Net takes. Raises MissingError for numbers that are none."""
         unet, vae = model.config("unet"), model.config("vae")
+        _check_numbers(model)
         return bool(unet.get("in_channels", 4) - self.beside_channels == vae.get("latent_channels", 4))
 
     def cannot(self, model: Model) -> str:
         """Name what needs another family, or inputs that no node gives yet."""
-        unet, vae = model.config("unet"), model.config("vae")
-        _check_numbers(model, unet, vae)
+        _check_numbers(model)
+        unet = model.config("unet")
         asks = (key for key in UNFED if unet.get(key) not in (None, self.fed.get(key)))
         return next((f'has "{key}" in its U-Net' for key in asks), "")
 
@@ -233,18 +234,34 @@ def _rescaled(guided: Tensor, with_prompt: Tensor, share: float) -> Tensor:
     return share * matched + (1 - share) * guided
 
 
-def _check_numbers(model: Model, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> None:
+def _check_numbers(model: Model) -> None:
     """Raises MissingError for numbers that sizes are computed from, and that are none."""
-    if not _widths(vae.get("block_out_channels")):
-        raise model.wrong("vae/config.json", 'has no list "block_out_channels"')
+    check_vae(model)
+    unet = model.config("unet")
     if not _widths(unet.get("block_out_channels", SD1_CHANNELS)):
         raise model.wrong("unet/config.json", 'has a wrong "block_out_channels"')
-    if not _counts([unet.get("in_channels", 4), vae.get("latent_channels", 4)], LARGEST_WIDTH):
+    if not _counts([unet.get("in_channels", 4)], LARGEST_WIDTH):
         raise model.wrong("unet/config.json", 'has a wrong "in_channels"')
     side = unet.get("sample_size") or 1
     if not _counts(side if isinstance(side, list) and len(side) == 2 else [side], LARGEST_SIDE):
         raise model.wrong("unet/config.json", f'has a wrong "sample_size": {side!r:.80}')
-    if not isinstance(vae.get("scaling_factor", 1.0), (int, float)) or not vae.get("scaling_factor", 1.0):
+
+
+def check_vae(model: Model) -> None:
+    """Raises MissingError for numbers in the config of a VAE that sizes are computed from, and that are none."""
+    vae = model.config("vae")
+    widths: Any = vae.get("block_out_channels")
+    if not _widths(widths):
+        raise model.wrong("vae/config.json", 'has no list "block_out_channels"')
+    for key in ("latent_channels", "layers_per_block"):
+        if not _counts([vae.get(key, 1)], LARGEST_WIDTH):
+            raise model.wrong("vae/config.json", f'has a wrong "{key}"')
+    for key in ("down_block_types", "up_block_types"):
+        kinds = vae.get(key, [""])
+        if not isinstance(kinds, list) or len(kinds) != len(widths):
+            raise model.wrong("vae/config.json", f'has not as many "{key}" as "block_out_channels"')
+    scale = vae.get("scaling_factor", 1.0)
+    if not isinstance(scale, (int, float)) or not 0 < scale < LARGEST_SCALE:
         raise model.wrong("vae/config.json", 'has a wrong "scaling_factor"')
 
 

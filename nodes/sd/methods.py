@@ -41,6 +41,8 @@ class Recipe(NamedTuple):
 
 
 _SDE = MappingProxyType({"algorithm_type": "sde-dpmsolver++"})
+_LOWERED = MappingProxyType({"lower_order_final": True})
+"""What the scheduler sets itself to, each time saying so on the standard error."""
 _MULTISTEP = "DPMSolverMultistepScheduler"
 
 METHODS: Mapping[str, Recipe] = MappingProxyType(
@@ -57,7 +59,7 @@ METHODS: Mapping[str, Recipe] = MappingProxyType(
         "dpmpp_2m_sde": Recipe(_MULTISTEP, _SDE, _ANY),
         "dpmpp_2m_sde_heun": Recipe(_MULTISTEP, _SDE | {"solver_type": "heun"}, _ANY),
         # the same, algorithm 1
-        "dpmpp_2s": Recipe("DPMSolverSinglestepScheduler", schedules=("normal", *SHAPED)),
+        "dpmpp_2s": Recipe("DPMSolverSinglestepScheduler", _LOWERED, schedules=("normal", *SHAPED)),
         # the multistep solvers with one more term of the expansion
         "dpmpp_3m": Recipe(_MULTISTEP, {"solver_order": 3}, _ANY),
         "dpmpp_3m_sde": Recipe(_MULTISTEP, _SDE | {"solver_order": 3}, _ANY),

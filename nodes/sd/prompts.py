@@ -28,7 +28,7 @@ DEEPEST = 50
 MOST_SUBPROMPTS = 100
 PAIRS = {")": "(", "]": "["}
 
-_WEIGHT = r"[+-]?(?:\d+\.?\d*|\.\d+)"
+_WEIGHT = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)"  # of one reading: others are tried in all their partings
 _TOKEN = re.compile(
     rf"\\(?P<escaped>.?)|(?P<open>[(\[])|(?P<close>[)\]])|:\s*(?P<weight>{_WEIGHT})\s*\)|[^\\()\[\]:]+|:", re.DOTALL
 )
@@ -115,7 +115,7 @@ def subprompts(text: str) -> tuple[Subprompt, ...]:
     Source: optimizedSD, the fork of stable-diffusion that needs less memory.
     """
     found, end = [], 0
-    for match in _SUBPROMPT.finditer(text):
+    while match := _SUBPROMPT.match(text, end):  # not finditer: behind the last colon it would try from every letter
         words, number = match.groups()
         known, end = _NUMBER.fullmatch(number), match.end()
         trouble = f'character {match.start(2) + 1} of the prompt: "{number:.20}" is no weight, 1 is taken'

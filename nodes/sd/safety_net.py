@@ -15,8 +15,10 @@ from torch.nn.functional import normalize
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from graph.values import Picture
-from nodes.sd.checkpoints import LARGEST_NUMBER, filled
+from nodes.sd.checkpoints import filled, without_memory
+from nodes.sd.configs import odd
 from nodes.sd.folders import ModelFolder, weights_in
+from nodes.sd.headers import MOST_SHOWN
 from nodes.sd.safety import vision
 
 CONCEPTS, CARES = 17, 3
@@ -54,14 +56,15 @@ class SafetyNet(nn.Module):
 def load_safety(path: Path, dtype: torch.dtype) -> nn.Module:
     """Build a checker on the CPU, in eval mode, with its weights as `dtype`. Raises MissingError."""
     told = vision(path)
-    huge = [key for key, value in told.items() if isinstance(value, int) and value > LARGEST_NUMBER]
     try:
-        if huge:
-            raise ValueError(f"{huge[0]} is {told[huge[0]]}")
-        with torch.device("meta"):
+        if key := next(odd(CLIPVisionConfig, told), ""):
+            raise ValueError(f'"{key}" is {told[key]!r:.60}')
+        with without_memory():
             module = SafetyNet(CLIPVisionConfig(**told))
     except Exception as error:  # whatever a constructor makes of a senseless number
-        raise ModelFolder(path).wrong("config.json", f"does not describe a CLIPVisionModel: {error}") from error
+        raise ModelFolder(path).wrong(
+            "config.json", f"does not describe a CLIPVisionModel: {error!s:.{MOST_SHOWN}}"
+        ) from error
     return filled(module, weights_in(path), path.name, dtype)
 
 

@@ -168,12 +168,23 @@ def _made(model: Model, scheduler: str, options: Mapping[str, Any]) -> Any:
         raise model.wrong("/".join(CONFIG), f"says that the model predicts {predicts!r:.40}, which is not known")
     if not isinstance(trained, int) or not 1 <= trained <= MOST_LEVELS:
         raise model.wrong("/".join(CONFIG), f"names {trained!r:.40} levels of noise")
+    for key in ("beta_start", "beta_end", "trained_betas"):
+        if not _are_betas(config.get(key)):
+            raise model.wrong("/".join(CONFIG), f'has "{key}" that are no numbers between 0 and 1')
+    if config.get("solver_order") not in (None, 1, 2, 3):
+        raise model.wrong("/".join(CONFIG), f'has the unknown "solver_order" {config["solver_order"]!r:.40}')
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
         raise model.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
     try:
         return deepcopy(_fresh(own, json.dumps(config), scheduler, tuple(sorted(options.items()))))
     except Exception as error:  # whatever a constructor makes of senseless numbers
         raise model.wrong("/".join(CONFIG), f"does not describe a {scheduler}: {error}") from error
+
+
+def _are_betas(said: object) -> bool:
+    """Whether a config has shares of noise, one or a list, or says nothing of them."""
+    betas = said if isinstance(said, list) else [] if said is None else [said]
+    return all(isinstance(beta, (int, float)) and 0 < beta < 1 for beta in betas)
 
 
 @lru_cache(maxsize=16)

@@ -28,7 +28,7 @@ MOST_VARIANTS = 100
 """That a prompt can be: each is encoded, and takes 0.2 to 0.6 MB for every 75 tokens."""
 
 _SIGN = re.compile(r"\\.?|[()\[\]:|]|[^\\()\[\]:|]+", re.DOTALL)
-_WHEN = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
+_WHEN = re.compile(r"\s*[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?\s*")
 
 
 class Swap(NamedTuple):

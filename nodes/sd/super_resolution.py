@@ -19,6 +19,8 @@ from nodes.sd.search import find
 Shape = tuple[int, ...]
 TINY = "builtin:tiny-upscaler"
 SUPPORTED = "Nets that run here: ESRGAN (RRDBNet) and the compact nets of Real-ESRGAN (SRVGGNetCompact), for RGB."
+MOST_SHOWN = 120
+"""Characters of a weight's name in a message."""
 WRAPPINGS = ("params_ema.", "params.", "module.", "")
 """What may stand before every name. Where training left several copies of a net in a file, the first is taken."""
 LOOKS = {
@@ -178,7 +180,7 @@ def _described(path: Path, size: int, mtime_ns: int) -> Found:
     entries = read_entries(path)
     try:
         if whole := next((name for name, entry in entries.items() if "F" not in entry.dtype), ""):
-            raise ValueError(f'holds "{whole}" as {entries[whole].dtype}, which are no fractions')
+            raise ValueError(f'holds "{whole:.{MOST_SHOWN}}" as {entries[whole].dtype}, which are no fractions')
         return recognised({name: entry.shape for name, entry in entries.items()})
     except ValueError as error:
         raise MissingError(f'upscaler "{path.name}" {error}', hint=SUPPORTED) from error
@@ -217,7 +219,7 @@ def _esrgan(found: Mapping[str, Shape]) -> Esrgan:
     if not folded:
         raise ValueError(f"its first convolution takes {colours} channels, not 3, 12 or 48")
     doublings = sum(re.fullmatch(r"conv_up\d\.weight", name) is not None for name in found)
-    net = Esrgan(features, growth, len({name.split(".")[1] for name in found if "rdb" in name}), doublings, folded)
+    net = Esrgan(features, growth, len({name.split(".")[1] for name in found if ".rdb" in name}), doublings, folded)
     if net.scale not in (1, 2, 4, 8):
         raise ValueError(f"it enlarges {2**doublings / folded:g} times, not 1, 2, 4 or 8 times")
     return net
@@ -247,7 +249,7 @@ def _compare(found: Mapping[str, Shape], wanted: Mapping[str, Shape]) -> None:
             is_so = f"is {list(found[name])}" if name in found else "is lacking"
             raise ValueError(f'is damaged, or of an unknown kind: "{name}" {is_so}, where {list(shape)} is expected')
     if over := next((name for name in found if name not in wanted), ""):
-        raise ValueError(f'{_looks([over])}: "{over}" has no place in the nets that run here')
+        raise ValueError(f'{_looks([over])}: "{over:.{MOST_SHOWN}}" has no place in the nets that run here')
 
 
 def _looks(names: Iterable[str]) -> str:
@@ -255,5 +257,5 @@ def _looks(names: Iterable[str]) -> str:
     for part, what in LOOKS.items():
         if any(part in name for name in names):
             return f"looks like {what}"
-    first = ", ".join(f'"{name}"' for name in itertools.islice(names, 3))
+    first = ", ".join(f'"{name:.{MOST_SHOWN}}"' for name in itertools.islice(names, 3))
     return f"is of an unknown kind; its weights begin with {first}" if first else "holds no weights"

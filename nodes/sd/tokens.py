@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate, chain
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from transformers import CLIPTokenizer
 
 from graph.errors import MissingError, StepError
 from nodes.sd.families import Passage, tokenizer_of
+from nodes.sd.headers import MOST_SHOWN
 from nodes.sd.models import Model
 from nodes.sd.prompts import Paragraphs, Piece
 from nodes.sd.tokenizers import OPEN_CLIP
@@ -23,6 +24,11 @@ CLIP_WORDS = 49408
 """Of the vocabulary that all of Stable Diffusion's text encoders read by."""
 LARGEST_WORDS = 16 << 20
 """In bytes; OpenCLIP's file unpacks to 3.2 MB."""
+FETCH = "Fetch the model again."
+MARKS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""What stands at the beginning, at the end, and behind it."""
+SHORTEST = 3
+"""Tokens that a text encoder must take: a word between two marks."""
 COMMA = ",</w>"
 COMMA_REACH = 20
 """A chunk that is full ends behind its last comma, if so many tokens or fewer follow it, the comma counted."""
@@ -67,13 +73,22 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
     source = model.tokenizer(tokenizer_of(component))
     tokenizer = _tokenizer(source.place, tuple(source.says.items()), model.path.name, digest)
     longest = min(tokenizer.model_max_length, config.max_position_embeddings)
+    if longest < SHORTEST:
+        raise MissingError(
+            f'"{component}" of model "{model.path.name}" takes {longest} tokens, too few for a word between its marks',
+            hint=FETCH,
+        )
+    _refuse_unknown([getattr(tokenizer, name) for name in MARKS], config.vocab_size)
     reach = COMMA_REACH if passage.chunks > 1 else 0
     comma = tokenizer.convert_tokens_to_ids(COMMA)
     names = _Names(passage.learned.get(component, {}), config.vocab_size)
-    packs = []
+    packs: list[list[_Unit]] = []
+    room, beyond = longest - 2, (passage.chunks + 1) * (longest - 2)
     for number, pieces in enumerate(passage.paragraphs):
-        units = [_units(tokenizer, names, piece, (number, at)) for at, piece in enumerate(pieces)]
-        packs += _packed(list(chain(*units)), longest - 2, comma, reach)
+        units = chain.from_iterable(_units(tokenizer, names, piece, (number, at)) for at, piece in enumerate(pieces))
+        packs += _packed(islice(units, beyond), room, comma, reach)
+        if len(packs) > passage.chunks and packs[-1]:  # the rest is lost, however long it is
+            break
     if len(packs) > 1 and not packs[-1]:
         packs.pop()
     whole = [_tokens(tokenizer, config, pack, longest) for pack in (*packs[: passage.chunks], [])]
@@ -111,32 +126,46 @@ def _units(tokenizer: Any, names: _Names, piece: Piece, place: tuple[int, int]) 
     for text, begin, ids in names.parted(piece.text):
         if ids:
             yield _Unit(tuple(ids), piece.weight, (*place, begin))
-        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        if max(read.input_ids, default=0) >= names.known:
-            raise StepError(
-                f"the tokenizer knows more words than the text encoder's {names.known}",
-                hint="Tokenizer and text encoder are not of the same model.",
-            )
+        read = _read(tokenizer, text)
+        _refuse_unknown(read.input_ids, names.known)
         for number, (start, _) in zip(read.input_ids, read.offset_mapping, strict=True):
             yield _Unit((number,), piece.weight, (*place, begin + start))
 
 
-def _packed(units: Sequence[_Unit], room: int, comma: int, reach: int) -> list[list[_Unit]]:
+def _read(tokenizer: Any, text: str) -> Any:
+    """Raises MissingError for a tokenizer whose parts do not go together."""
+    try:
+        return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    except Exception as error:  # as above, of the Rust tokenizers
+        raise MissingError(f"the tokenizer cannot be used: {error!s:.{MOST_SHOWN}}", hint=FETCH) from error
+
+
+def _refuse_unknown(ids: Sequence[int], known: int) -> None:
+    if max(ids, default=0) >= known:
+        raise StepError(
+            f"the tokenizer knows more words than the text encoder's {known}",
+            hint="Tokenizer and text encoder are not of the same model.",
+        )
+
+
+def _packed(units: Iterable[_Unit], room: int, comma: int, reach: int) -> list[list[_Unit]]:
     """Fill chunks one after another.
 
     Source: stable-diffusion-webui, the setting "Prompt word wrap length limit" (20 unless changed).
     """
     packs: list[list[_Unit]] = []
     here: list[_Unit] = []
-    clause = 0  # how many units of `here` stand up to its last comma
+    size = clause = 0  # of `here` in tokens; how many of its units stand up to its last comma
     for unit in units:
-        size, is_comma = _size(here), unit.ids == (comma,)
+        is_comma = unit.ids == (comma,)
         if size + len(unit.ids) > room:
             wraps = clause and not is_comma and size == room and _size(here[clause:]) < reach
             end = clause if wraps else len(here)
             packs.append(here[:end])
             here, clause = here[end:], 0
+            size = _size(here)
         here.append(unit)
+        size += len(unit.ids)
         if is_comma:
             clause = len(here)
     return [*packs, here]
@@ -171,10 +200,17 @@ def _tokenizer(place: Path, says: tuple[tuple[str, Any], ...], model: str, diges
     """`digest` makes sure that another model in the same place is read anew."""
     try:
         if place.name == OPEN_CLIP:
-            return CLIPTokenizer(**open_clip_words(place), **dict(says))
-        return CLIPTokenizer.from_pretrained(str(place), local_files_only=True, **dict(says))
+            tokenizer = CLIPTokenizer(**open_clip_words(place), **dict(says))
+        else:
+            tokenizer = CLIPTokenizer.from_pretrained(str(place), local_files_only=True, **dict(says))
+        for name in ("model_max_length", *MARKS):
+            if type(getattr(tokenizer, name)) is not int:
+                raise ValueError(f"its {name} is {getattr(tokenizer, name)!r:.60}, not a number")
+        return tokenizer
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
-        raise MissingError(f'cannot read the tokenizer of model "{model}": {error}') from error
+        raise MissingError(
+            f'cannot read the tokenizer of model "{model}": {error!s:.{MOST_SHOWN}}', hint=FETCH
+        ) from error
 
 
 def open_clip_words(file: Path) -> dict[str, Any]:

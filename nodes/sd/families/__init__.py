@@ -182,7 +182,7 @@ def recognise(model: Model) -> Family:
     index = model.index
     pipeline = index.get("_class_name")
     if not isinstance(pipeline, str):
-        raise model.code("model_index.json", f"names the custom pipeline {pipeline!r}, which")
+        raise model.code("model_index.json", f"names the custom pipeline {pipeline!r:.80}, which")
     for family in families():
         if pipeline in family.pipelines and family.recognises(model):
             _check_parts(model, family, index)
@@ -192,7 +192,8 @@ def recognise(model: Model) -> Family:
         channels = f"a U-Net that takes {model.config('unet').get('in_channels')!r:.40} channels"
         raise MissingError(f'model "{model.path.name}" is for "{pipeline}" with {channels}, which is not known')
     raise MissingError(
-        f'model "{model.path.name}" is for "{pipeline}", which this version cannot run', hint=suggest(pipeline, known)
+        f'model "{model.path.name}" is for "{pipeline:.80}", which this version cannot run',
+        hint=suggest(pipeline, known),
     )
 
 
@@ -201,7 +202,7 @@ def _check_parts(model: Model, family: Family, index: Mapping[str, Any]) -> None
         said = index.get(component)
         if said != list(part):
             raise MissingError(
-                f'model "{model.path.name}" says that its "{component}" is {said!r}, which this version cannot run',
+                f'model "{model.path.name}" says that its "{component}" is {said!r:.80}, which this version cannot run',
                 hint=f"It runs {part.name} of {part.library}.",
             )
         model.config(component)

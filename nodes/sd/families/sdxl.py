@@ -37,7 +37,7 @@ class StableDiffusionXL(LatentDiffusion):
 
     def recognises(self, model: Model) -> bool:
         """The refiner has one text encoder, the second."""
-        return model.index.get("text_encoder", [None])[0] is not None
+        return model.index.get("text_encoder") not in (None, [None, None])
 
     def states(self, encoder: Module, tokens: Tokens, clip_skip: int) -> tuple[Tensor, Tensor]:
         """One layer before the last, as it is; pooled is the encoder's projection."""

@@ -245,3 +245,10 @@ def test_weights_are_read_once_for_encoders_that_differ_in_their_embeddings(
     assert "run" == result.actions["cat"] == result.actions["dog"]
     assert 1 == fresh.loads
     assert [] == list(fresh._held)
+
+
+def test_a_number_is_no_embedding(tmp_path: Path) -> None:
+    save_file({"emb_params": torch.tensor(1.0)}, tmp_path / "number.safetensors")
+
+    with pytest.raises(MissingError, match="no textual inversion"):
+        EmbeddingFile.find("number", tmp_path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -16,6 +18,7 @@ from graph.fields import checked
 from nodes.sampler import Sampler
 from nodes.sd import settings
 from nodes.sd.methods import ALIASES, METHODS, SCHEDULE_ALIASES, SCHEDULES, method_schema, schedule_schema
+from tests.nodes.sd.lab import Lab
 
 A1111 = {
     "DPM++ 2M Karras": ("dpmpp_2m", "karras"),
@@ -153,3 +156,30 @@ def _names(values: dict[str, Any]) -> tuple[str, str]:
 def _pattern(schema: dict[str, Any]) -> str:
     assert json.loads(json.dumps(schema)) == schema
     return str(schema["anyOf"][1]["pattern"])
+
+
+class Heard(logging.Handler):
+    """What a library says to whoever looks at the standard error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    ear, library = Heard(), logging.getLogger("diffusers")
+    library.addHandler(ear)
+    yield ear
+    library.removeHandler(ear)
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_diffusers_says_nothing_of_its_own(method: str, steps: int, lab: Lab, heard: Heard) -> None:
+    lab.sample(lab.noise, method=method, steps=steps)
+
+    assert [] == heard.said

@@ -112,3 +112,21 @@ def test_a_subprompt_without_a_number_weighs_1() -> None:
 def test_subprompts_that_cannot_be_mixed_are_refused(text: str, said: str) -> None:
     with pytest.raises(StepError, match=said):
         meaning(text, "subprompts")
+
+
+@pytest.mark.parametrize(
+    "text", ["x " * 20_000, "a:1" + "1" * 20_000 + "x", ":" * 20_000, "a:1 " * 100], ids=lambda t: t[:4]
+)
+def test_no_subprompts_take_long(text: str) -> None:
+    start = time.process_time()
+    subprompts(text)
+
+    assert time.process_time() - start < 0.5  # milliseconds
+
+
+@pytest.mark.parametrize("text", ["(a:{0} x", "[a:b:{0}x]", "(a:{0}.{0} x"])
+def test_long_numbers_that_are_none_are_read_at_once(text: str) -> None:
+    start = time.process_time()
+    meaning(text.format("1" * 20_000), "a1111")
+
+    assert time.process_time() - start < 0.5  # milliseconds

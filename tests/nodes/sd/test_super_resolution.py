@@ -341,3 +341,24 @@ def test_weights_that_lie_pixel_by_pixel_are_read_in_their_own_order(tmp_path: P
 
 def _lying(weight: torch.Tensor) -> torch.Tensor:
     return weight.to(memory_format=torch.channels_last) if weight.dim() == 4 else weight
+
+
+@pytest.mark.parametrize("name", ["body/0/rdb1/conv1/weight", "rdb", "x" * 3_000])
+def test_a_weight_with_an_odd_name_is_named_in_few_words(name: str, tmp_path: Path) -> None:
+    path = saved(weights(ESRGAN_X4) | {name: torch.zeros(1)}, tmp_path)
+
+    with pytest.raises(MissingError) as caught:
+        UpscalerFile.find(str(path), tmp_path)
+
+    assert name[:100] in str(caught.value)
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 64), (61, 160), (160, 62), (64, 64), (1, 200)])
+def test_a_side_as_short_as_tiles_overlap_is_enlarged(
+    width: int, height: int, tmp_path: Path, ctx: Any, fresh: Any
+) -> None:
+    far = Esrgan(features=2, growth=2, blocks=3, doublings=1, folded=1)
+    large = Upscale(factor=2).run(ctx, photo(width, height), handle(far, tmp_path, ctx))
+
+    assert (2 * width, 2 * height) == (large.width, large.height)

@@ -74,3 +74,12 @@ def test_a_damaged_tokenizer_is_named(spoiled: Any, ctx: Any) -> None:
 
     with pytest.raises(MissingError, match='cannot read the tokenizer of model "spoiled"'):
         TextEncode(text="cat").run(ctx, parts.text_encoder)
+
+
+@pytest.mark.parametrize(
+    "text", ["BREAK " * 60 + "dog", "cat " * 3_750 + "dog" + " cat" * 10_000, "BREAK " * 20_000 + "dog"]
+)
+def test_what_is_lost_is_named_from_its_first_word(text: str, parts: Parts, ctx: Any) -> None:
+    TextEncode(text=text).run(ctx, parts.text_encoder)
+
+    assert 'these words are lost: "dog' in ctx.warnings[0]
