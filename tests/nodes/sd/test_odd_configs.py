@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from diffusers import ControlNetModel
+from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPVisionConfig
 
 from graph.errors import MissingError, StepError
 from nodes.load_controlnet import LoadControlNet
 from nodes.load_model import LoadModel
 from nodes.sd.alone_files import ControlNetFile, VaeFile
 from nodes.sd.checkpoints import MOST_WEIGHTS
+from nodes.sd.configs import odd
 from nodes.sd.files import ModelFile
 from nodes.sd.residency import weights
 from nodes.text_encode import TextEncode
@@ -188,3 +190,54 @@ def test_a_tokenizer_whose_parts_do_not_go_together_is_refused(spoiled: Path, ct
     )
 
     assert "tokenizer" in refused(spoiled, ctx)
+
+
+PUBLISHED = {
+    "the U-Net of SDXL, and of its inpainting": (
+        UNet2DConditionModel,
+        {
+            "addition_embed_type_num_heads": 64, "addition_time_embed_dim": 256, "attention_head_dim": [5, 10, 20],
+            "block_out_channels": [320, 640, 1280], "class_embed_type": None, "conv_in_kernel": 3,
+            "cross_attention_dim": 2048, "cross_attention_norm": None, "encoder_hid_dim": None, "freq_shift": 0,
+            "in_channels": 9, "mid_block_only_cross_attention": None, "mid_block_scale_factor": 1, "norm_eps": 1e-05,
+            "num_attention_heads": None, "num_class_embeds": None, "power": 0.6666666666666666,
+            "projection_class_embeddings_input_dim": 2816, "sample_size": 128, "time_cond_proj_dim": None,
+            "time_embedding_dim": None, "transformer_layers_per_block": [1, 2, 10], "upcast_attention": None,
+        },
+    ),
+    "the U-Net of the x4 upscaler": (
+        UNet2DConditionModel,
+        {
+            "attention_head_dim": 8, "block_out_channels": [256, 512, 512, 1024], "cross_attention_dim": 1024,
+            "in_channels": 7, "num_class_embeds": 1000, "only_cross_attention": [True, True, True, False],
+        },
+    ),
+    "an autoencoder": (
+        AutoencoderKL,
+        {"block_out_channels": [128, 256, 512, 512], "latents_mean": None, "latents_std": None, "sample_size": 1024,
+         "scaling_factor": 0.13025, "shift_factor": None},
+    ),
+    "a ControlNet of SDXL": (
+        ControlNetModel,
+        {"conditioning_embedding_out_channels": [16, 32, 96, 256], "encoder_hid_dim": None, "num_attention_heads": None,
+         "attention_head_dim": [5, 10, 20], "transformer_layers_per_block": [1, 2, 10], "upcast_attention": None},
+    ),
+    "a text encoder": (
+        CLIPTextConfig,
+        {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1, "attention_dropout": 0.0, "initializer_factor": 1.0,
+         "layer_norm_eps": 1e-05, "max_position_embeddings": 77, "projection_dim": 1280, "vocab_size": 49408},
+    ),
+    "the safety checker": (
+        CLIPVisionConfig,
+        {"attention_dropout": 0.0, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "patch_size": 14,
+         "sep_token_id": None, "decoder_start_token_id": None, "image_size": 224, "layer_norm_eps": 1e-05},
+    ),
+}  # fmt: skip
+"""What stands in the configs of models that people use, where it is not what the class has by itself."""
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_configs_of_published_models_are_in_order(model: str) -> None:
+    built, config = PUBLISHED[model]
+
+    assert [] == list(odd(built, config))
