@@ -192,7 +192,7 @@ def test_a_tokenizer_whose_parts_do_not_go_together_is_refused(spoiled: Path, ct
     assert "tokenizer" in refused(spoiled, ctx)
 
 
-PUBLISHED = {
+PUBLISHED: dict[str, tuple[type, dict[str, Any]]] = {
     "the U-Net of SDXL, and of its inpainting": (
         UNet2DConditionModel,
         {
