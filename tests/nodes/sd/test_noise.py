@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -115,7 +116,10 @@ def test_values_out_of_range_are_refused(wrong: Any) -> None:
 
 def test_a_size_that_the_vae_cannot_have_names_the_nearest(spoiled: Any, ctx: Any) -> None:
     config = spoiled / "vae" / "config.json"
-    config.write_text(config.read_text().replace('"block_out_channels": [', '"block_out_channels": [8,'))
+    said = json.loads(config.read_text())
+    for name in ("block_out_channels", "down_block_types", "up_block_types"):
+        said[name].insert(0, said[name][0])
+    config.write_text(json.dumps(said))
     model = LoadModel(path=ModelFile.find(str(spoiled), spoiled)).run(ctx).model
 
     with pytest.raises(StepError, match="72 pixels are no multiple of 16") as caught:
