@@ -75,7 +75,10 @@ class Running:
     """Where the files and models lie that the steps before this one name, by their digests."""
     found: Callable[[str], Findings]
     """What a step and those before it told, for the picture's file."""
-    bookmark: Resuming
+    resume: Callable[[], Resuming]
+    """Begins the step's bookmark."""
+    bookmark: Resuming | None = None
+    """Begun when the node first asks for what was left, or says how far it is: most never do."""
 
     @property
     def device(self) -> str:
@@ -93,15 +96,20 @@ class Running:
         self.sink.emit(NodeProgress(self.step.name, step, total))
         wished = self.stop.signal  # once: a wish that comes later finds the next step
         if mark is not None:
-            self.bookmark.passed(step, total, mark, stops=bool(wished))
+            self._begun().passed(step, total, mark, stops=bool(wished))
         if wished:
             raise Stopped(wished)
 
     def bookmarks(self) -> list[Value]:
-        return self.bookmark.found()
+        return self._begun().found()
 
     def resumed(self, steps: int) -> None:
-        self.bookmark.steps += steps
+        self._begun().steps += steps
+
+    def _begun(self) -> Resuming:
+        if self.bookmark is None:
+            self.bookmark = self.resume()
+        return self.bookmark
 
     def warn(self, message: str) -> None:
         self.sink.emit(Warned(message, self.step.name))

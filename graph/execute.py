@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from graph.ages import NEVER
@@ -32,7 +32,7 @@ from graph.events import (
     Warned,
 )
 from graph.explain import NAMED, Reasons
-from graph.failures import Failure, told
+from graph.failures import Failure, Gone, told
 from graph.files import digest_of
 from graph.findings import Findings, findings
 from graph.gauge import Watch, unwatched, watch
@@ -47,7 +47,7 @@ from graph.plan import Plan, Planned, find
 from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.results import Results, finished
-from graph.resuming import Resuming, resuming
+from graph.resuming import resuming
 from graph.sources import From
 from graph.steps import Step
 from graph.turns import Turns
@@ -157,7 +157,7 @@ class _Run:
             self._settle(planned)
         except (Stopped, KeyboardInterrupt):
             raise
-        except _Gone as gone:
+        except Gone as gone:
             self.outcomes[step.name] = Off(gone.message)
             self._finish(step, "skipped", why=gone.message)
         except BaseException as error:  # a node may call sys.exit
@@ -262,18 +262,22 @@ class _Run:
     def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        anew = step.name in self.plan.forced or step.fresh != NEVER
-        bookmark = resuming(step, ready, self.cache, self.sink, is_fresh=anew)
-        seconds = self._compute(step, ready, bookmark)
-        self._finish(step, "run", seconds, ready=ready, why=why, after=bookmark.finish())
+        context = self._context(step, ready)
+        seconds = self._compute(step, ready, context)
+        after = context.bookmark.finish() if context.bookmark else 0
+        self._finish(step, "run", seconds, ready=ready, why=why, after=after)
 
-    def _compute(self, step: Step, ready: Ready, bookmark: Resuming) -> float:
+    def _context(self, step: Step, ready: Ready) -> Running:
+        anew = step.name in self.plan.forced or step.fresh != NEVER
+        resume = partial(resuming, step, ready, self.cache, self.sink, is_fresh=anew)
+        told = (self.plan.graph, self.files, self.found, resume)
+        return Running(step, ready.placed, self.world, self.stop, self.sink, *told)
+
+    def _compute(self, step: Step, ready: Ready, context: Running) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
         arguments = {name: value_of(source, self.outcomes, self.held.read) for name, source in step.inputs.items()}
         self.held.loaded.note(arguments)
         self._note_files(ready)
-        told = (self.plan.graph, self.files, self.found, bookmark)
-        context = Running(step, ready.placed, self.world, self.stop, self.sink, *told)
         node = own_copy(ready.node)
         start = time.perf_counter()
         spent = self.watch(step.node, ready.placed.device) if step.accelerated else unwatched
@@ -282,9 +286,10 @@ class _Run:
         if ready.files and at_foot(self._prepared(step)) != at_foot(ready):
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
         used, blobs = spent(), encoded(step, returned(step.node, result))
-        if not bookmark.steps:
+        bookmark = context.bookmark
+        if not bookmark or not bookmark.steps:
             self.meter.note(step, ready, seconds, used, blobs)
-        self._keep(step, ready, blobs, bookmark.whole(seconds), used.memory)
+        self._keep(step, ready, blobs, bookmark.whole(seconds) if bookmark else seconds, used.memory)
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
@@ -345,7 +350,7 @@ class _Run:
             last, taken = open_[-1]
             if lost := self._lost(taken):
                 if lost in self.gone:
-                    raise _Gone(lost)
+                    raise Gone(lost)
                 need = self.plan.graph.steps[lost]
                 open_.append((need, self._taken(need)))
                 continue
@@ -366,19 +371,19 @@ class _Run:
     def _again(self, step: Step) -> None:
         """Run a step again. If that fails it is told as its own failure, and what takes its values is skipped."""
         if step.name in self.gone:
-            raise _Gone(step.name)
+            raise Gone(step.name)
         before = self.outcomes[step.name]
         try:
             ready = self._prepared(step)
             if not isinstance(ready, Ready):
                 raise StepError(f"{step.name} cannot be made again: {ready.why}")
             self._run(step, ready, "its result is no longer in the cache")
-        except (Stopped, KeyboardInterrupt, _Gone):
+        except (Stopped, KeyboardInterrupt, Gone):
             raise
         except BaseException as error:
             self.gone.add(step.name)
             self._fail(step, error)
-            raise _Gone(step.name) from error
+            raise Gone(step.name) from error
         self.moved = self.moved or self.outcomes[step.name] != before
         self.held.again += [(step.name, at) for at in range(len(outputs(step.node)))]
 
@@ -390,10 +395,3 @@ class _Run:
         for file in ready.files:
             self.files[digest := digest_of(file, self.world.files)] = file.path
             self.cache.note(NAMED, digest, file.written.encode("utf-8", "surrogatepass"))
-
-
-class _Gone(StepError):
-    """A value is lost, and the step that gave it failed when it was run again: told there, not here."""
-
-    def __init__(self, step: str) -> None:
-        super().__init__(f"{step} failed")

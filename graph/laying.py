@@ -88,7 +88,9 @@ def lay(
 
 
 def _may_be_repeated(step: Step) -> bool:
-    return step.cache and step.fresh == NEVER and not any(name in step.linked for name in file_parameters(step.node))
+    if step.linked and any(name in step.linked for name in file_parameters(step.node)):
+        return False
+    return step.cache and step.fresh == NEVER
 
 
 def _has_same_files(graph: Graph, results: Results, cache: Cache) -> bool:
@@ -101,8 +103,10 @@ def _has_same_files(graph: Graph, results: Results, cache: Cache) -> bool:
 
 def _named(graph: Graph) -> Iterator[FileRef]:
     for step in graph.steps.values():
-        values = (step.fixed.get(name) for name in file_parameters(step.node) if not step.off)
-        yield from (value for value in values if isinstance(value, FileRef))
+        for name in file_parameters(step.node):
+            value = step.fixed.get(name)
+            if isinstance(value, FileRef) and not step.off:
+                yield value
 
 
 def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[tuple[str, str, int] | None]:

@@ -124,9 +124,11 @@ def releases(graph: Graph) -> dict[str, tuple[Value, ...]]:
     """
     last: dict[Value, str] = {}
     for name, step in graph.steps.items():
-        last |= dict.fromkeys(((name, at) for at in range(len(outputs(step.node)))), name)
+        for at in range(len(outputs(step.node))):
+            last[name, at] = name
         for source in (*step.inputs.values(), *step.linked.values(), *step.facts.values()):
-            last |= dict.fromkeys(((origin.step, origin.output) for origin in origins(source)), name)
+            for origin in origins(source):
+                last[origin.step, origin.output] = name
     for wanted in graph.wanted:
         for origin in origins(wanted.source):
             last.pop((origin.step, origin.output), None)

@@ -116,7 +116,7 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
         text = recipe(
             node.kind,
             node.version,
-            {name: _content(getattr(node, name), world.files) for name in parameters(type(node))},
+            _said(node, world.files),
             inputs,
             placed.precision if step.accelerated else "",
             _beside(step, node, world),
@@ -229,8 +229,13 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
     return node
 
 
-def _content(value: object, files: Memo) -> object:
-    return Content(digest_of(value, files)) if isinstance(value, FileRef) else value
+def _said(node: Node, files: Memo) -> dict[str, object]:
+    """The parameters of a node, a file by its content."""
+    said = {name: getattr(node, name) for name in parameters(type(node))}
+    for name in file_parameters(type(node)):
+        if isinstance(value := said[name], FileRef):
+            said[name] = Content(digest_of(value, files))
+    return said
 
 
 def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
