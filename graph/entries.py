@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from sys import intern
 
 from graph.ages import TAKES, lasts
 from graph.conditions import Condition, Truth, parse_condition
@@ -65,9 +66,9 @@ def read_entry(name: Scalar, branch: Branch, mistakes: list[Mistake]) -> Entry |
     if kind is None:
         return None
     return Entry(
-        name=name.text,
+        name=intern(name.text),  # looked up again and again, by those who refer to it too
         place=name.place,
-        kind=kind.text,
+        kind=intern(kind.text),
         kind_place=within(kind.place, kind.text, 0),
         inputs=inputs,
         when=_when(reserved, mistakes),
@@ -87,7 +88,8 @@ def _inputs(branch: Table, mistakes: list[Mistake]) -> tuple[dict[str, Input], f
             _tell(mistakes, "unknown-key", "merge keys are not read", key.place, NO_MERGE)
         elif key.text not in RESERVED:
             if read_value := expression(value, mistakes):
-                inputs[key.text] = Input(key.text, key.place, read_value)
+                name = intern(key.text)
+                inputs[name] = Input(name, key.place, read_value)
             else:
                 unreadable.add(key.text)
     return inputs, frozenset(unreadable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from sys import intern
 
 from graph.document import Branch, Items, Scalar, Table
 from graph.errors import Mistake, Place
@@ -92,7 +93,7 @@ def reference(branch: Branch, what: str, mistakes: list[Mistake]) -> Link | None
 def link(text: str, place: Place) -> Link | None:
     """Read a text that is one whole reference, or None."""
     found = _WHOLE.fullmatch(text)
-    return Link(found[1], _path(found[2]), place) if found else None
+    return Link(intern(found[1]), _path(found[2]), place) if found else None
 
 
 def malformed(text: str, place: Place) -> Mistake:

@@ -315,7 +315,7 @@ def _nodes(sections: Mapping[str, Branch], top: Place, found: _Found) -> dict[st
     for key, value in rows:
         entry = read_entry(key, value, found.mistakes) if _is_name(key, "node", found) else None
         if entry:
-            entries[key.text] = entry
+            entries[entry.name] = entry
         else:
             found.unreadable.add(key.text)
     return entries
