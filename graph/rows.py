@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:  # see graph/store.py
@@ -38,6 +39,21 @@ class Result(NamedTuple):
 def mark_used(index: sqlite3.Connection, digests: Iterable[str], now: float) -> None:
     """Say that blobs were used."""
     index.executemany("UPDATE blobs SET used = ? WHERE digest = ?", ((now, digest) for digest in digests))
+
+
+def put_rows(index: sqlite3.Connection, into: str, rows: Iterable[tuple[object, ...]], else_: str = "") -> None:
+    """Write rows of one table, many in one statement.
+
+    SQLite's caller gives up the interpreter's lock once a statement, and has to wait for it while a run computes:
+    row by row a batch took as long as the run.
+    """
+    every = list(rows)
+    if every:
+        width = len(every[0])
+        one = f"({marks(every[0])})"
+        for start in range(0, len(every), AT_ONCE // width):
+            some = every[start : start + AT_ONCE // width]
+            index.execute(f"{into} VALUES {','.join([one] * len(some))} {else_}", list(chain.from_iterable(some)))
 
 
 def result_row(result: Result) -> tuple[object, ...]:

@@ -69,6 +69,7 @@ from graph.rows import (
     mark_used,
     marks,
     note_row,
+    put_rows,
     result_row,
     seal_of,
 )  # fmt: skip
@@ -86,7 +87,7 @@ MARGIN = 600.0
 USED = "coalesce(CAST(used AS REAL), 0)"
 """When a blob was used, a number even if the row is damaged."""
 _RESULT = "key, outputs, recipe, seconds, made, memory, seal"
-_PUT_BLOB = """INSERT INTO blobs VALUES (?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET
+_AGAIN = """ON CONFLICT (digest) DO UPDATE SET
 size = excluded.size, used = excluded.used, cost = excluded.cost, data = excluded.data"""
 _AT_A_TIME = 16 << 20
 """Bytes that one call writes."""
@@ -289,12 +290,12 @@ class Store:
             read, self.stale = self.stale, set()
             mark_used(index, read, now)
             reached("index.results")
-            index.executemany("REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", map(result_row, results))
+            put_rows(index, "REPLACE INTO results", map(result_row, results))
             reached("index.blobs")
-            index.executemany(_PUT_BLOB, (blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in blobs))
+            kept = (blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in blobs)
+            put_rows(index, "INSERT INTO blobs", kept, _AGAIN)
             reached("index.notes")
-            noted = (note_row(note, now) for note in notes)
-            index.executemany("REPLACE INTO notes VALUES (?, ?, ?, ?, ?)", noted)
+            put_rows(index, "REPLACE INTO notes", (note_row(note, now) for note in notes))
             write_runs(index, runs)
             reached("index.released")
             ended = ((key, self.name) for key in released)
