@@ -27,7 +27,8 @@ def measure(costs: list[Case], differences: list[Case]) -> Report:
     rows = [(*_words(case), f"{cost.peak_bytes / 2**20:.0f}", f"{cost.cpu:.1f}") for case, cost in spent]
     far = [(case, python("-m", "benchmarks.tiled_decode", *map(str, case), "compare").printed) for case in differences]
     seams = [(*_words(case), who, *four) for case, told in far for who, four in _halves(told)]
-    ours, theirs = ([float(row[5]) for row in seams if row[3] == who] for who in ("Darkroom", "diffusers"))
+    trained = [row for row in seams if row[0] == NAMES["tiny"]]
+    ours, theirs = ([float(row[5]) for row in trained if row[3] == who] for who in ("Darkroom", "diffusers"))
     near = all(one <= 1.1 * other for one, other in zip(ours, theirs, strict=True))
     return Report(
         "tiles",
@@ -41,7 +42,7 @@ def measure(costs: list[Case], differences: list[Case]) -> Report:
                 "Random weights say what group norms and attention do at worst: nothing in them was trained to agree.",
             ),
         ),
-        (Bound("largest difference", "at most 1.1 times that of diffusers", f"{ours} to {theirs}", near),),
+        (Bound("largest difference, trained weights", "at most 1.1 times that of diffusers", f"{ours} to {theirs}", near),),
     )
 
 
