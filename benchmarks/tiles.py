@@ -42,7 +42,14 @@ def measure(costs: list[Case], differences: list[Case]) -> Report:
                 "Random weights say what group norms and attention do at worst: nothing in them was trained to agree.",
             ),
         ),
-        (Bound("largest difference, trained weights", "at most 1.1 times that of diffusers", f"{ours} to {theirs}", near),),
+        (
+            Bound(
+                "largest difference, trained weights",
+                "at most 1.1 times that of diffusers",
+                f"{ours} to {theirs}",
+                near,
+            ),
+        ),
     )
 
 

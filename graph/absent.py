@@ -5,12 +5,13 @@ turns at the index. After some such misses all keys are read at once, no more th
 little is new in a large cache it is never done.
 
 What other processes write since then is not in it. So it is believed for LASTS seconds, and not at all for a step that
-costs something: its key is asked for once more when it is claimed. At worst a trivial step is done twice, with equal
-results.
+is claimed: its key is asked for once more. At worst another step is done twice, with equal results.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Collection
@@ -28,7 +29,7 @@ _WORTH = 32
 class Absent:
     """What one opening of a store knows to be absent. Safe to use from several threads.
 
-    `missed` and `wrote` raise OSError or sqlite3.Error where the disk does not do as it should.
+    `missed` raises OSError or sqlite3.Error where the disk does not do as it should.
     """
 
     def __init__(self, store: Store) -> None:
@@ -37,6 +38,8 @@ class Absent:
         self._keys: set[str] = set()
         self._last = 0
         """The row up to which the keys are known."""
+        self._others = -1
+        """SQLite's count of what others committed, when the keys were read."""
         self._until = 0.0
         self._missed = 0
         self._enough = _FEW
@@ -51,12 +54,13 @@ class Absent:
         if self._missed < self._enough:
             return
         with self._lock:
+            others = self._count_of_others()
+            if others != self._others:  # they may have removed rows, whose numbers are given again
+                self._keys, self._last, self._others = set(), 0, others
             newest = self._newest()
             if newest - self._last > self._missed * _WORTH:
                 self._enough = 2 * self._missed
                 return
-            if newest < self._last:  # rows were removed, and their numbers may be given again
-                self._keys, self._last = set(), 0
             rows = self._store.rows("SELECT key FROM results WHERE rowid > ?", self._last)
             self._keys.update(str(row[0]) for row in rows)
             self._last, self._missed, self._enough = newest, 0, 1
@@ -65,17 +69,19 @@ class Absent:
     def wrote(self, keys: Collection[str]) -> None:
         """Take in what was just written here; if that is all that is new, what was known goes on being so."""
         with self._lock:
-            self._keys.update(keys)
-            newest = self._newest()
-            if newest - self._last == len(keys):
-                self._last = newest
-            else:
-                self._until = 0.0
+            until, self._until = self._until, 0.0
+            with contextlib.suppress(sqlite3.Error):  # what was written stays so, whatever this comes to
+                if until and self._count_of_others() == self._others:
+                    self._keys.update(keys)
+                    self._last, self._until = self._newest(), until
 
     def expire(self) -> None:
         """Believe none of it until it is read again: the answer has to be sure."""
         with self._lock:
             self._until = 0.0
+
+    def _count_of_others(self) -> int:
+        return int(self._store.rows("PRAGMA data_version")[0][0])
 
     def _newest(self) -> int:
         return self._store.rows("SELECT max(rowid) FROM results")[0][0] or 0

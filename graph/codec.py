@@ -79,6 +79,7 @@ def encode(value: object) -> Blob:
 
 def decode(data: bytes) -> Any:
     """Give the value that `encode` made these bytes of. A sequence comes back as a list, inside values as a tuple.
+    Its type must have been declared by now.
 
     Raises ValueError if these are not the bytes of a value.
     """
@@ -92,7 +93,7 @@ def decode(data: bytes) -> Any:
         else:
             whole, arrays = _read_arrays(data)
             value = _unpack(json.loads(whole)["value"], arrays)
-    except (KeyError, IndexError, TypeError, UnicodeError, RecursionError, json.JSONDecodeError) as error:
+    except (LookupError, TypeError, AttributeError, UnicodeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"not the bytes of a value: {error!r}") from error
     return list(value) if isinstance(value, tuple) else value
 

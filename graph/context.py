@@ -78,7 +78,7 @@ class Running:
     resume: Callable[[], Resuming]
     """Begins the step's bookmark."""
     bookmark: Resuming | None = None
-    """Begun when the node first asks for what was left, or says how far it is: most never do."""
+    """Begun when the node first asks for what was left, or says how far it is with a mark: most never do."""
 
     @property
     def device(self) -> str:

@@ -157,18 +157,22 @@ class Disk:
 
     def latest(self, workflow: str) -> dict[str, str]:
         with self._lock:
-            if workflow not in self._latest:
-                self._latest[workflow] = json.loads(self.noted(hindsight.LATEST, workflow) or b"{}")
+            if not self._latest.get(workflow):
+                self._latest[workflow] = self._noted_latest(workflow)
                 self.results(self._latest[workflow].values())  # most of them are asked for next
             return dict(self._latest[workflow])
 
     def note_latest(self, workflow: str, keys: Mapping[str, str]) -> None:
         with self._lock:
-            before = self.latest(workflow)
-            if now := {node: key for node, key in keys.items() if before.get(node) != key}:
-                self._latest[workflow] |= now
+            before = self.latest(workflow) | self._noted_latest(workflow)  # others may have noted some since
+            self._latest[workflow] = before | dict(keys)
+            if self._latest[workflow] != before:
                 self.note(LED, workflow, b"")
                 self.note(hindsight.LATEST, workflow, json.dumps(self._latest[workflow]).encode())
+
+    def _noted_latest(self, workflow: str) -> dict[str, str]:
+        found: dict[str, str] = json.loads(self.noted(hindsight.LATEST, workflow) or b"{}")
+        return found
 
     def saved(self, key: str) -> SavedFile | None:
         from graph.codec import decode

@@ -128,7 +128,7 @@ class WorkflowError(DarkroomError):
 def suggest(word: str, candidates: Iterable[str], elsewhere: Mapping[str, str] = MappingProxyType({})) -> str:
     """Offer the one name that is near, otherwise the list; nothing if there is nothing to offer.
 
-    elsewhere: words of other programs, and what each is called here; such a word is not compared by its letters.
+    elsewhere: words of other programs, and what each is called here; where that is a candidate, it is the one.
     """
     names = sorted(set(candidates))
     theirs = elsewhere.get(word)

@@ -294,8 +294,7 @@ class _Run:
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
         digests = tuple(blob.digest for blob in blobs)
-        before = self._expected(step, ready, seconds)
-        if before and (word := surprise(step, blobs, before)):
+        if word := surprise(step, blobs, self._expected(step, ready, seconds)):
             self.sink.emit(Warned(word, step.name))
         self.held.keep(step.name, blobs)
         self.outcomes[step.name] = Done(digests)

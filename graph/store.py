@@ -176,8 +176,9 @@ class Store:
         return Result(key, tuple(outputs.decode().split()), as_text(recipe), seconds, made, memory)
 
     def notes(self, space: str) -> dict[str, bytes]:
-        """The undamaged notes of a space."""
-        rows = self.rows("SELECT name, value, made, seal FROM notes WHERE space = ?", as_bytes(space))
+        """The undamaged notes of a space, newest first."""
+        question = "SELECT name, value, made, seal FROM notes WHERE space = ? ORDER BY made DESC"
+        rows = self.rows(question, as_bytes(space))
         return {as_text(row[0]): row[1] for row in rows if self._is_note(as_bytes(space), *row)}
 
     def note(self, space: str, name: str) -> bytes | None:

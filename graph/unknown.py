@@ -24,11 +24,13 @@ def tell_unknown(scope: Scope, owner: str, node: type[Node], given: Iterable[Inp
     """Tell of every name that a kind has no port or parameter for. Of a text that its commas tore, once."""
     known, more = ports(node), parameters(node)
     unknown = [part for part in given if part.name not in known and part.name not in more]
-    torn = [part for part in unknown if _is_torn_off(part)]
+    told = False
     for part in unknown:
-        if part not in torn[1:]:
+        is_torn = _is_torn_off(part)
+        if not (is_torn and told):
             what = f'{owner}: a {node.kind} has no port or parameter "{part.name}"'
-            scope.tell("unknown-parameter", what, part.place, TORN if part in torn else _hint(scope, part.name, node))
+            scope.tell("unknown-parameter", what, part.place, TORN if is_torn else _hint(scope, part.name, node))
+        told = told or is_torn
 
 
 def is_meant(name: str, entry: Entry, node: type[Node]) -> bool:

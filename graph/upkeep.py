@@ -318,6 +318,7 @@ def _forget(store: Store, before: float) -> None:
         index.execute(f"DELETE FROM results WHERE made < ? AND {without}", (before,))
         index.execute("DELETE FROM notes WHERE space = ? AND made < ?", (b"file", before))
         index.execute("DELETE FROM notes WHERE space = ? AND made < ?", (b"trail", time.time() - MOST_AGE))
+        index.execute("DELETE FROM notes WHERE space >= ? AND space < ?", (b"latest:", b"latest;"))  # of before 0083
         runs.forget(index, store.folder, before)
 
 

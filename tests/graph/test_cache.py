@@ -479,3 +479,27 @@ def test_results_that_others_computed_are_written_together(tmp_path: Path, monke
             cache.remember(Result(f"{number:064}", ("0" * 64,), "{}", 9.0, 0.0), [])
 
     assert len(batches) < 50
+
+
+def test_what_two_processes_note_of_one_workflow_is_kept(folder: Path) -> None:
+    with closing(Disk(folder, print)) as one, closing(Disk(folder, print)) as other:
+        assert {} == one.latest("w")
+        other.note_latest("w", {"b": "2", "c": "3"})
+        other.flush()
+        one.note_latest("w", {"a": "1", "c": "4"})
+
+    with closing(Disk(folder, print)) as disk:
+        assert {"a": "1", "b": "2", "c": "4"} == disk.latest("w")
+
+
+def test_the_workflow_that_had_a_key_last_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    for name in ("newer", "b", "later", "a"):
+        now[0] += 1
+        with closing(Disk(folder, print)) as disk:
+            disk.note_latest(name, {"n": "0"} if name in ("a", "b") else {"m": "1", name: "2"})
+
+    with closing(Disk(folder, print)) as disk:
+        assert ("later", "m") == disk.node_of("1")
+        assert ("a", "n") == disk.node_of("0")

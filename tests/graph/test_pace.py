@@ -11,14 +11,20 @@ import pytest
 
 from graph.pace import builds, over_many_objects, spin_briefly
 
-MANY = 5000
+MANY = 20_000
 
 
 class Ring:
     """An object that only the collector can free."""
 
+    alive = 0
+
     def __init__(self) -> None:
         self.itself = self
+        Ring.alive += 1
+
+    def __del__(self) -> None:
+        Ring.alive -= 1
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +48,20 @@ def looked() -> Iterator[list[str]]:
     gc.callbacks.remove(note)
 
 
-@pytest.mark.parametrize("pace", [builds, over_many_objects])
-def test_what_a_phase_made_is_not_looked_through_at_once(
-    pace: Callable[..., Callable[[], list[list[int]]]], looked: list[str]
-) -> None:
-    made = pace(lambda: [[number] for number in range(MANY)])()
+def test_what_a_phase_built_is_not_looked_through_at_once(looked: list[str]) -> None:
+    made = builds(lambda: [[number] for number in range(MANY)])()
     made += [[number] for number in range(100)]
 
     assert [] == looked
+
+
+def test_what_goes_round_is_freed_in_a_process_that_runs_again_and_again() -> None:
+    Ring.alive = 0
+    for _ in range(50):
+        builds(lambda: [Ring() for _ in range(100)])()
+        over_many_objects(lambda: [Ring() for _ in range(3000)])()
+
+    assert Ring.alive < 50_000  # of 155,000
 
 
 @pytest.mark.parametrize("pace", [builds, over_many_objects])
