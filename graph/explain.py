@@ -212,7 +212,7 @@ class Reasons:
         source = step.inputs.get(field)
         origin = _reference(source)
         taken = None if isinstance(source, Gather) else next((found for found, _ in self._moved(source, before)), None)
-        if taken is None or taken.item is not None or before is None:
+        if taken is None or taken.item is not None or not isinstance(before, str):
             return Change(field, before, now, origin, "input")
         known, ready = self.last(taken.step), self._ready.get(taken.step)
         if not self._graph.steps[taken.step].cache:

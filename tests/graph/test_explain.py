@@ -391,3 +391,10 @@ def test_a_terminal_is_not_told_control_characters(lab: Lab) -> None:
     text = "nodes: {a: {use: say, text: one two three four five six seven eight nine \N{RIGHT-TO-LEFT OVERRIDE}ten}}"
 
     assert "[ten -> ·ten]" in why(lab, text, "a")
+
+
+def test_one_list_in_place_of_a_list_of_values_is_told(lab: Lab) -> None:
+    nodes = "nodes: {a: {use: say, text: x}, words: {use: split, text: x y}, all: {use: join_all, texts: %s}}"
+    lab.run(nodes % "[$a, $a]")
+
+    assert "texts" in why(lab, nodes % "$words", "all")
