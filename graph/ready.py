@@ -112,11 +112,12 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
         placed = _placed(step, outcomes, read, world)
     except _Unknown as unknown:
         return Wait((unknown.step,))
+    files = {name: file for name in file_parameters(type(node)) if (file := getattr(node, name)) is not None}
     try:
         text = recipe(
             node.kind,
             node.version,
-            _said(node, world.files),
+            _said(node, files, world.files),
             inputs,
             placed.precision if step.accelerated else "",
             _beside(step, node, world),
@@ -124,9 +125,7 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
     except TypeError as error:
         hint = "Its parameters can be texts, numbers, booleans, files, and lists and tables of these."
         raise StepError(f"{step.name}: a {step.kind} cannot be remembered: {error}", hint=hint) from error
-    names = file_parameters(type(node))
-    files = tuple([file for name in names if (file := getattr(node, name)) is not None]) if names else ()
-    return Ready(node, text, key_of(text), placed, files)
+    return Ready(node, text, key_of(text), placed, tuple(files.values()))
 
 
 def _beside(step: Step, node: Node, world: World) -> dict[str, str]:
@@ -229,13 +228,10 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
     return node
 
 
-def _said(node: Node, files: Memo) -> dict[str, object]:
+def _said(node: Node, files: Mapping[str, FileRef], memo: Memo) -> dict[str, object]:
     """The parameters of a node, a file by its content."""
     said = {name: getattr(node, name) for name in parameters(type(node))}
-    for name in file_parameters(type(node)):
-        if isinstance(value := said[name], FileRef):
-            said[name] = Content(digest_of(value, files))
-    return said
+    return said | {name: Content(digest_of(file, memo)) for name, file in files.items()}
 
 
 def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
