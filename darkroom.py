@@ -119,13 +119,12 @@ def open_session(
     device: str = "auto",
     nodes: Sequence[str | Path] = (),
     sink: Sink | None = None,
-    memory_only: bool = False,
     lock: LockWord = "held",
     remote: str | None = None,
 ) -> Session:
     """Bring together what runs need.
 
-    cache: the folder of results; the user's own unless given. memory_only: keep nothing on disk.
+    cache: the folder of results; the user's own unless given, "none" for nothing on disk, as --cache none.
     remote: the URL of a cache that machines share; DARKROOM_REMOTE unless given, "none" for none.
     nodes: folders with nodes of one's own. lock: whether darkroom.lock is held, required or ignored.
     Raises UsageError for a device or folder that is not there.
@@ -134,7 +133,7 @@ def open_session(
     devices = survey()
     asked = must_have(devices, device)
     registry = kinds(nodes)
-    local: Cache = Memory() if memory_only else open_cache(Path(cache) if cache else None, _warner(sink))
+    local: Cache = Memory() if cache == "none" else open_cache(Path(cache) if cache else None, _warner(sink))
     store = _before_remote(local, os.environ.get("DARKROOM_REMOTE", "") if remote is None else remote, _warner(sink))
     return Session(registry, store, World(store, Path(out).absolute(), devices, asked), sink, HOLDS[lock])
 

@@ -320,7 +320,6 @@ def _session(request: argparse.Namespace, sink: Any = None) -> Iterator[Session]
 
     session = darkroom.open_session(
         cache=request.cache or None,
-        memory_only=request.cache == "none",
         out=request.out,
         device=request.device,
         nodes=request.nodes,

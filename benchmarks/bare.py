@@ -84,7 +84,7 @@ def compare(model: str, rounds: int, steps: int) -> dict[str, Any]:
     """CPU seconds of both, in turns, one thread; both must paint the same picture each time."""
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
-        session = open_session(memory_only=True, out=folder, device="cpu")
+        session = open_session(cache="none", out=folder, device="cpu")
         graph = Graph(session, set_values(load(WORKFLOW), {"model": model}), steps)
         expected = graph.paint(0)  # this loads the weights
         loop = _loop(graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -78,3 +79,15 @@ def test_only_the_source_is_installed() -> None:
     assert ["darkroom", "runner"] == setuptools["py-modules"]
     assert ["graph*", "nodes*"] == setuptools["packages"]["find"]["include"]
     assert {"darkroom": "runner:main"} == PROJECT["project"]["scripts"]
+
+
+def test_the_top_level_holds_nothing_else() -> None:
+    """What is in version control; a folder that a run left there once was committed."""
+    found = subprocess.run(["git", "ls-files", "--full-name", ROOT], capture_output=True, text=True, cwd=ROOT)
+    if found.returncode:
+        pytest.skip("no checkout")
+    files = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"}
+    files |= {"constraints.txt", "darkroom.py", "pyproject.toml", "runner.py", ".gitignore"}
+    folders = {".ci", "benchmarks", "changelog.d", "docs", "graph", "nodes", "tests", "training", "workflows"}
+
+    assert {path.partition("/")[0] for path in found.stdout.splitlines()} <= files | folders

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import darkroom
 from graph.cache import Cache, Disk, Memory, Result, default_folder, open_cache
 from graph.codec import Blob, decode, encode
 from graph.failpoints import arm, disarm
@@ -503,3 +504,14 @@ def test_the_workflow_that_had_a_key_last_is_named(folder: Path, monkeypatch: py
     with closing(Disk(folder, print)) as disk:
         assert ("later", "m") == disk.node_of("1")
         assert ("a", "n") == disk.node_of("0")
+
+
+def test_a_session_with_the_cache_none_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The word of --cache means the same in Python."""
+    monkeypatch.chdir(tmp_path)
+
+    session = darkroom.open_session(cache="none")
+    session.cache.note("space", "name", b"value")
+    session.cache.close()
+
+    assert [] == list(tmp_path.iterdir())
