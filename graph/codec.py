@@ -72,7 +72,9 @@ def encode(value: object) -> Blob:
     Raises TypeError for what no value may hold, ValueError for a number that is not finite.
     """
     arrays: list[Tensor] = []
-    tree = b"%b%b}" % (_HEAD, _encoded(_pack(value, arrays)).encode("utf-8", "surrogatepass"))
+    # An encoder is made for all but a text.
+    text = repr(value) if type(value) is int else _encoded(_pack(value, arrays))
+    tree = b"%b%b}" % (_HEAD, text.encode("utf-8", "surrogatepass"))
     data = _with_arrays(tree, arrays) if arrays else tree
     return Blob(hashlib.sha256(data).hexdigest(), data)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from graph.cache import Cache
 from graph.errors import MissingError, Stopped, UsageError
 from graph.events import NodeProgress, Sink, Warned
 from graph.fields import checked
@@ -19,10 +20,9 @@ from graph.files import digest_of
 from graph.findings import Findings
 from graph.metadata import Seal
 from graph.node import Node, returned
-from graph.placement import Placed
 from graph.provenance import write_with_origin
-from graph.ready import World
-from graph.resuming import Resuming
+from graph.ready import Ready, World
+from graph.resuming import Resuming, resuming
 from graph.steps import Graph, Step
 from graph.values import Picture, SavedFile, Value
 
@@ -61,40 +61,48 @@ def stoppable() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all steps of a run have in common."""
+
+    graph: Graph
+    cache: Cache
+    sink: Sink
+    world: World
+    stop: Stop
+    files: Mapping[str, Path]
+    """Where the files and models lie that the steps so far name, by their digests."""
+    found: Callable[[str], Findings]
+    """What a step and those before it told, for the picture's file."""
+
+
 class Running:
     """The context of one step."""
 
-    step: Step
-    placed: Placed
-    world: World
-    stop: Stop
-    sink: Sink
-    graph: Graph
-    files: Mapping[str, Path]
-    """Where the files and models lie that the steps before this one name, by their digests."""
-    found: Callable[[str], Findings]
-    """What a step and those before it told, for the picture's file."""
-    resume: Callable[[], Resuming]
-    """Begins the step's bookmark."""
-    bookmark: Resuming | None = None
-    """Begun when the node first asks for what was left, or says how far it is with a mark: most never do."""
+    def __init__(self, step: Step, ready: Ready, run: Shared, *, anew: bool) -> None:
+        """anew: the step is not to go on from what an earlier run left."""
+        self.bookmark: Resuming | None = None
+        """Begun when the node first asks for what was left, or says how far it is with a mark: most never do."""
+        self._step = step
+        self._ready = ready
+        self._run = run
+        self._anew = anew
 
     @property
     def device(self) -> str:
-        return self.placed.device
+        return self._ready.placed.device
 
     @property
     def precision(self) -> str:
-        return self.placed.precision
+        return self._ready.placed.precision
 
     @property
     def saving(self) -> str:
-        return self.placed.saving
+        return self._ready.placed.saving
 
     def progress(self, step: int, total: int, mark: Callable[[], Value] | None = None) -> None:
-        self.sink.emit(NodeProgress(self.step.name, step, total))
-        wished = self.stop.signal  # once: a wish that comes later finds the next step
+        self._run.sink.emit(NodeProgress(self._step.name, step, total))
+        wished = self._run.stop.signal  # once: a wish that comes later finds the next step
         if mark is not None:
             self._begun().passed(step, total, mark, stops=bool(wished))
         if wished:
@@ -108,17 +116,18 @@ class Running:
 
     def _begun(self) -> Resuming:
         if self.bookmark is None:
-            self.bookmark = self.resume()
+            run = self._run
+            self.bookmark = resuming(self._step, self._ready, run.cache, run.sink, is_fresh=self._anew)
         return self.bookmark
 
     def warn(self, message: str) -> None:
-        self.sink.emit(Warned(message, self.step.name))
+        self._run.sink.emit(Warned(message, self._step.name))
 
     def digest(self, file: FileRef) -> str:
-        return digest_of(file, self.world.files)
+        return digest_of(file, self._run.world.files)
 
     def locate(self, digest: str) -> Path:
-        found = self.files.get(digest)
+        found = self._run.files.get(digest)
         if found is None:
             raise MissingError(
                 f"no file of this workflow has the sha256 {digest[:12]}…", hint="Was it changed just now?"
@@ -128,8 +137,8 @@ class Running:
     def save(
         self, image: Picture, pattern: str, *, format: str = "", quality: int = 95, seal: Seal | None = None
     ) -> SavedFile:
-        name, memo, folder = self.step.name, self.world.files, self.world.folder
-        told = (self.graph, name, image.digest, memo, folder, pattern, self.found(name))
+        run, name = self._run, self._step.name
+        told = (run.graph, name, image.digest, run.world.files, run.world.folder, pattern, run.found(name))
         return write_with_origin(image, *told, format=format, quality=quality, seal=seal)
 
 

@@ -131,10 +131,10 @@ class Disk:
         with self._lock:
             batch = self._waiting[0]
             batch.remember(result, blobs)
-            self._added += sum([len(blob.data) for blob in blobs])
+            self._added += sum([len(data) for _, data in blobs])
             self._give_up(result.key)
         was_work = bool(blobs) and result.seconds > _WAIT  # without values it is what a shared cache told
-        if was_work or batch.count >= _BATCH or batch.size >= _MOST_BYTES:
+        if was_work or batch.is_large():
             self._commit()
         else:
             self._commit_soon()
@@ -356,19 +356,13 @@ class _Batch(Memory):
         self.released: set[str] = set()
         """Keys whose leases are given up."""
 
-    @property
-    def count(self) -> int:
-        return len(self._results)
+    def is_large(self) -> bool:
+        return len(self._results) >= _BATCH or self._bytes >= _MOST_BYTES
 
     @property
     def keys(self) -> Collection[str]:
         """Of the results."""
         return self._results.keys()
-
-    @property
-    def size(self) -> int:
-        """Bytes of the blobs."""
-        return self._bytes
 
     def __bool__(self) -> bool:
         return bool(self._results or self._blobs or self.notes or self.released or self._runs)

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Protocol
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 Action = Literal["run", "hit", "skipped", "failed"]
+_NO_CELL: Mapping[str, object] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
 class Event:
-    """Base of all events."""
+    """Base of all events: frozen dataclasses, and named tuples where there is one a node or more."""
 
+    __slots__ = ()
+    __match_args__: tuple[str, ...]
     name: ClassVar[str] = "event"
 
     def as_json(self) -> dict[str, Any]:
         """The event as the object that `--json` prints."""
-        return {"event": self.name} | {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+        return {"event": self.name} | {part: _plain(getattr(self, part)) for part in self.__match_args__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,18 @@ class RunStarted(Event):
         return {"event": self.name, "workflow": self.workflow, "nodes": self.nodes, "cells": self.cells}
 
 
-@dataclass(frozen=True, slots=True)
-class NodeStarted(Event):
-    name: ClassVar[str] = "node_started"
+class _Started(NamedTuple):
     node: str
     kind: str
     device: str = ""
     """Empty where no accelerator is of use."""
     why: str = ""
     """Why it is not taken from the cache."""
+
+
+class NodeStarted(_Started, Event):
+    __slots__ = ()
+    name: ClassVar[str] = "node_started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +74,7 @@ class NodeProgress(Event):
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class NodeFinished(Event):
-    name: ClassVar[str] = "node_finished"
+class _Finished(NamedTuple):
     node: str
     kind: str
     action: Action
@@ -80,9 +84,14 @@ class NodeFinished(Event):
     key: str = ""
     why: str = ""
     """Reason of a run or a skip; the error of a failure."""
-    cell: Mapping[str, object] = field(default_factory=dict)
+    cell: Mapping[str, object] = _NO_CELL
     resumed: int = 0
     """How many steps were not done, because an earlier run had done them and was cut off, or ended early."""
+
+
+class NodeFinished(_Finished, Event):
+    __slots__ = ()
+    name: ClassVar[str] = "node_finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +156,8 @@ class Silent:
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, SavedOutput):
         return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
     return round(value, 6) if isinstance(value, float) else value

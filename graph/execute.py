@@ -9,16 +9,16 @@ bytes (it is not deterministic), what was planned on the old ones is planned ane
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 from graph.ages import NEVER
 from graph.asking import asked_of
 from graph.cache import Cache, Result
 from graph.codec import Blob
-from graph.context import Running, Stop
+from graph.context import Running, Shared, Stop
 from graph.costs import Meter
 from graph.deliver import Courier, Delivery
 from graph.errors import StepError, Stopped
@@ -47,7 +47,6 @@ from graph.plan import Plan, Planned, find
 from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
 from graph.results import Results, finished
-from graph.resuming import resuming
 from graph.sources import From
 from graph.steps import Step
 from graph.turns import Turns
@@ -214,6 +213,10 @@ class _Run:
         return {part.step.name: part.ready for part in self.plan.steps if part.ready}
 
     @cached_property
+    def shared(self) -> Shared:
+        return Shared(self.plan.graph, self.cache, self.sink, self.world, self.stop, self.files, self.found)
+
+    @cached_property
     def meter(self) -> Meter:
         return Meter(self.plan.graph, self.cache, self.ready, self.outcomes, self.held.read)
 
@@ -231,7 +234,8 @@ class _Run:
         device, key = "", ""
         if ready:
             self.turns.note(step.kind, seconds)
-            self._note_files(ready)
+            if ready.files:
+                self._note_files(ready)
             self.keys[step.name] = key = ready.key
             device = ready.placed.device if step.accelerated else ""
         event = NodeFinished(step.name, step.kind, action, seconds, device, key, why, resumed=after)
@@ -262,22 +266,17 @@ class _Run:
     def _start(self, step: Step, ready: Ready, why: str) -> None:
         device = ready.placed.device if step.accelerated else ""
         self.sink.emit(NodeStarted(step.name, step.kind, device, why))
-        context = self._context(step, ready)
+        context = Running(step, ready, self.shared, anew=step.fresh != NEVER or step.name in self.plan.forced)
         seconds = self._compute(step, ready, context)
         after = context.bookmark.finish() if context.bookmark else 0
         self._finish(step, "run", seconds, ready=ready, why=why, after=after)
-
-    def _context(self, step: Step, ready: Ready) -> Running:
-        anew = step.name in self.plan.forced or step.fresh != NEVER
-        resume = partial(resuming, step, ready, self.cache, self.sink, is_fresh=anew)
-        told = (self.plan.graph, self.files, self.found, resume)
-        return Running(step, ready.placed, self.world, self.stop, self.sink, *told)
 
     def _compute(self, step: Step, ready: Ready, context: Running) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
         arguments = {name: value_of(source, self.outcomes, self.held.read) for name, source in step.inputs.items()}
         self.held.loaded.note(arguments)
-        self._note_files(ready)
+        if ready.files:
+            self._note_files(ready)
         node = own_copy(ready.node)
         start = time.perf_counter()
         spent = self.watch(step.node, ready.placed.device) if step.accelerated else unwatched
@@ -293,8 +292,9 @@ class _Run:
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
-        digests = tuple(blob.digest for blob in blobs)
-        if word := surprise(step, blobs, self._expected(step, ready, seconds)):
+        digests = tuple([blob.digest for blob in blobs])
+        before = self._expected(step, ready, seconds)
+        if before and before != digests and (word := surprise(step, blobs)):
             self.sink.emit(Warned(word, step.name))
         self.held.keep(step.name, blobs)
         self.outcomes[step.name] = Done(digests)
@@ -341,9 +341,9 @@ class _Run:
 
         Evicted chains may be long: this keeps a stack of its own, and of what it makes no more than is taken next.
         """
-        if not self._lost(self._taken(step)):
+        if not self._lost(taken := self._taken(step)):
             return False
-        open_ = [(step, self._taken(step))]
+        open_ = [(step, taken)]
         remade = False
         while open_:
             last, taken = open_[-1]
@@ -360,7 +360,7 @@ class _Run:
                 remade = True
         return remade
 
-    def _lost(self, taken: Iterator[From]) -> str:
+    def _lost(self, taken: Sequence[From]) -> str:
         """The first step whose value cannot be read; "" if all of them can."""
         for origin in taken:
             if self.held.read(origin) is None:
@@ -386,9 +386,9 @@ class _Run:
         self.moved = self.moved or self.outcomes[step.name] != before
         self.held.again += [(step.name, at) for at in range(len(outputs(step.node)))]
 
-    def _taken(self, step: Step) -> Iterator[From]:
-        for source in (*step.inputs.values(), *step.linked.values()):
-            yield from takes(source, self.outcomes)
+    def _taken(self, step: Step) -> list[From]:
+        sources = (*step.inputs.values(), *step.linked.values()) if step.linked else step.inputs.values()
+        return [origin for source in sources for origin in takes(source, self.outcomes)]
 
     def _note_files(self, ready: Ready) -> None:
         for file in ready.files:

@@ -49,7 +49,8 @@ class Held:
 
     def keep(self, step: str, blobs: tuple[Blob, ...]) -> None:
         """Hold what a step gave."""
-        self.given |= {(step, at): blob for at, blob in enumerate(blobs)}
+        for at, blob in enumerate(blobs):
+            self.given[step, at] = blob
 
     def put_down(self, taken: Iterable[From]) -> None:
         """Hold no longer what a step took that was made again, if the cache has it now."""

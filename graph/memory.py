@@ -61,9 +61,9 @@ class Memory:
     def remember(self, result: Result, blobs: Sequence[Blob]) -> None:
         with self._lock:
             self._results[result.key] = result
-            for blob in blobs:
-                self._bytes += len(blob.data) - len(self._blobs.pop(blob.digest, b""))
-                self._blobs[blob.digest] = blob.data
+            for digest, data in blobs:
+                self._bytes += len(data) - len(self._blobs.pop(digest, b""))
+                self._blobs[digest] = data
             while self._bytes > self._most_bytes and len(self._blobs) > len(blobs):
                 self._bytes -= len(self._blobs.pop(next(iter(self._blobs))))
 

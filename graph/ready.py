@@ -7,7 +7,7 @@ answer is one of three: the step is ready, with its recipe and key; it is skippe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -27,15 +27,13 @@ from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Step, model_ports, writes_files
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """A step has a result: the digests of its outputs."""
 
     digests: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Off:
+class Off(NamedTuple):
     """A step has no result and will not have one: it is skipped, or it failed."""
 
     why: str
@@ -77,8 +75,7 @@ class Ready(NamedTuple):
     """Of a step on a rung: what it is where memory is not short."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Not known yet: the results of these steps."""
 
     steps: tuple[str, ...]
@@ -98,18 +95,24 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
 
     Raises StepError where a value from another step is not what a parameter takes, MissingError for a file.
     """
-    waits = [need for need in step.needs if need not in outcomes]
     if step.off:
         return Off(step.off)
+    waits, is_any_off = [], False
+    for need in step.needs:
+        outcome = outcomes.get(need)
+        if outcome is None:
+            waits.append(need)
+        elif isinstance(outcome, Off):
+            is_any_off = True
     if waits:
         return Wait(tuple(waits))
     try:
-        off = _off(step, outcomes, read)
+        off = _off(step, outcomes, read) if is_any_off or step.when is not None else ""
         if off:
             return Off(off)
         node = step.instance or _instance(step, outcomes, read)
         inputs = {name: _digest(source, outcomes, read) for name, source in step.inputs.items()}
-        placed = _placed(step, outcomes, read, world)
+        placed = _placed(step, outcomes, read, world) if step.accelerated else _ANYWHERE
     except _Unknown as unknown:
         return Wait((unknown.step,))
     files = {name: file for name in file_parameters(type(node)) if (file := getattr(node, name)) is not None}
@@ -149,22 +152,22 @@ def chosen(source: From | Choice, outcomes: Outcomes) -> From | None:
     return None
 
 
-def takes(source: Source, outcomes: Outcomes) -> Iterator[From]:
+def takes(source: Source, outcomes: Outcomes) -> list[From]:
     """The outputs of other steps that a source truly takes, once choices are made."""
     if isinstance(source, From):
-        yield source
-    elif isinstance(source, Choice):
+        return [source]
+    if isinstance(source, Choice):
         taken = chosen(source, outcomes)
-        yield from [taken] if taken else []
-    elif isinstance(source, Gather):
-        for item in source.items:
-            yield from takes(item, outcomes)
-    else:
-        yield from origins(source)
+        return [taken] if taken else []
+    if isinstance(source, Gather):
+        return [origin for item in source.items for origin in takes(item, outcomes)]
+    return list(origins(source))
 
 
 def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:
     """The value that a source gives, freshly made."""
+    if isinstance(source, From):
+        return _read(source, read)
     if isinstance(source, Constant):
         return source.value
     if isinstance(source, Gather):
@@ -231,10 +234,14 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
 def _said(node: Node, files: Mapping[str, FileRef], memo: Memo) -> dict[str, object]:
     """The parameters of a node, a file by its content."""
     said = {name: getattr(node, name) for name in parameters(type(node))}
-    return said | {name: Content(digest_of(file, memo)) for name, file in files.items()}
+    return said | {name: Content(digest_of(file, memo)) for name, file in files.items()} if files else said
 
 
 def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
+    if isinstance(source, From) and source.item is None:
+        outcome = outcomes[source.step]
+        assert isinstance(outcome, Done)
+        return outcome.digests[source.output]
     if isinstance(source, Gather):
         return [str(_digest(item, outcomes, read)) for item in source.items]
     if isinstance(source, (Constant, Blend)):
@@ -242,11 +249,7 @@ def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
         return _text_digest(value) if isinstance(value, str) else encode(value).digest
     taken = chosen(source, outcomes)
     assert taken is not None
-    if taken.item is not None:
-        return encode(_read(taken, read)).digest
-    outcome = outcomes[taken.step]
-    assert isinstance(outcome, Done)
-    return outcome.digests[taken.output]
+    return _digest(taken, outcomes, read) if taken.item is None else encode(_read(taken, read)).digest
 
 
 @lru_cache(maxsize=4096)
@@ -273,8 +276,6 @@ def picked(value: Any, origin: From) -> Any:
 
 
 def _placed(step: Step, outcomes: Outcomes, read: Read, world: World) -> Placed:
-    if not step.accelerated:
-        return _ANYWHERE
     linked = (step.inputs[name] for name in model_ports(step.node) if name in step.inputs)
     handles = [value_of(source, outcomes, read) for source in linked]
     wish = next((handle.precision for handle in handles), "auto")

@@ -202,6 +202,17 @@ def test_a_recipe_can_be_read_back_whole(parts: dict[str, Any]) -> None:
     assert exact(parts) == exact({"precision": "", "world": {}} | told)
 
 
+@QUICK
+@given(RECIPES, TEXT, VALUES)
+def test_a_recipe_is_written_as_python_writes_sorted_json(parts: dict[str, Any], name: str, value: object) -> None:
+    parts["parameters"] |= {name: value}
+
+    text = recipe(**parts)
+
+    same = json.dumps(json.loads(text), ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    assert same == text
+
+
 # Values on links
 
 
