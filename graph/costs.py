@@ -144,7 +144,7 @@ def choices(node: Node) -> dict[str, str]:
 def weights_of(step: Step, graph: Graph, ready: Mapping[str, Ready]) -> str:
     """The sha256 of the file that a step's weights come from, through all that changes them; "" if it is not known."""
     while ports := [name for name in model_ports(step.node) if name in step.inputs]:
-        step = graph.steps[next(origins(step.inputs[ports[0]])).step]
+        step = graph.steps[origins(step.inputs[ports[0]])[0].step]
     known = ready.get(step.name)
     values = json.loads(known.recipe)["parameters"].values() if known else ()
     return next((value["content"] for value in values if isinstance(value, dict) and "content" in value), "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from graph.errors import DarkroomError, nearest
 from graph.filerefs import FileRef
-from graph.node import SCALARS, Node
+from graph.node import SCALARS, Node, without_none
 
 SEEDS = 2**64
 """Below it are the seeds that torch takes."""
@@ -57,7 +56,7 @@ def fitted(given: Given, annotation: Any) -> object:
     """
     if given.value is None and not given.quoted and _optional(annotation):
         return None
-    kind = _bare(annotation)
+    kind = without_none(annotation)
     if isinstance(kind, type) and issubclass(kind, FileRef):
         return kind.find(given.text, given.folder)
     if kind is str or (_choices(kind) and all(isinstance(choice, str) for choice in _choices(kind))):
@@ -82,7 +81,7 @@ def checked(node: type[Node], values: Mapping[str, object]) -> tuple[Node | None
 
 def takes(field: FieldInfo) -> str:
     """Say what a parameter takes: "a whole number from 1 to 1000"."""
-    kind = _bare(field.annotation)
+    kind = without_none(field.annotation)
     if _choices(kind):
         return "one of " + ", ".join(map(str, _choices(kind)))
     if isinstance(kind, type) and issubclass(kind, FileRef):
@@ -110,7 +109,7 @@ def _complaint(node: type[Node], entry: Any, values: Mapping[str, object]) -> Co
 
 
 def _way_out(field: FieldInfo, value: object) -> str:
-    kind = _bare(field.annotation)
+    kind = without_none(field.annotation)
     if _choices(kind):
         near = nearest(str(value), map(str, _choices(kind)))
         return f'Did you mean "{near}"?' if near else ""
@@ -180,14 +179,6 @@ def _as_float(value: int) -> float:
         return math.inf
 
 
-def _bare(annotation: Any) -> Any:
-    """The type without "or None"."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(annotation) if part is not type(None)]
-        return rest[0] if len(rest) == 1 else annotation
-    return annotation
-
-
 @cache
 def _optional(annotation: Any) -> bool:
     return type(None) in typing.get_args(annotation)
@@ -201,20 +192,20 @@ def _choices(kind: Any) -> tuple[Any, ...]:
 @cache
 def file_parameters(node: type[Node]) -> tuple[str, ...]:
     """The parameters of a node that name files."""
-    kinds = {name: _bare(field.annotation) for name, field in node.model_fields.items()}
+    kinds = {name: without_none(field.annotation) for name, field in node.model_fields.items()}
     return tuple(name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, FileRef))
 
 
 def file_type(node: type[Node], name: str) -> type[FileRef]:
     """The type of a parameter that names a file."""
-    kind: type[FileRef] = _bare(node.model_fields[name].annotation)
+    kind: type[FileRef] = without_none(node.model_fields[name].annotation)
     return kind
 
 
 @cache
 def scalar_of(annotation: Any) -> Any:
     """Which of text, integer, number and boolean a parameter can be given by a link; None for none of them."""
-    kind = _bare(annotation)
+    kind = without_none(annotation)
     if _choices(kind) or (isinstance(kind, type) and issubclass(kind, FileRef)):
         return str
     return kind if kind in SCALARS else None

@@ -34,7 +34,7 @@ def inherit(scope: Scope, steps: Mapping[str, Step], order: Iterable[str]) -> di
     givers: dict[str, FileRef] = {}
     proposed: dict[FileRef, Proposed] = {}
     for name in order:
-        file = _own(steps[name]) or _handed_on(steps[name], steps, givers)
+        file = _own(steps[name]) or (_handed_on(steps[name], steps, givers) if givers else None)
         if file:
             givers[name] = file
             if file not in proposed:
@@ -44,8 +44,11 @@ def inherit(scope: Scope, steps: Mapping[str, Step], order: Iterable[str]) -> di
 
 
 def _own(step: Step) -> FileRef | None:
-    files = (step.fixed.get(name) for name in file_parameters(step.node))
-    return next((file for file in files if isinstance(file, FileRef) and file.defaults()), None)
+    for name in file_parameters(step.node):
+        file = step.fixed.get(name)
+        if isinstance(file, FileRef) and file.defaults():
+            return file
+    return None
 
 
 def _handed_on(step: Step, steps: Mapping[str, Step], givers: Mapping[str, FileRef]) -> FileRef | None:
@@ -66,17 +69,20 @@ def _giver(source: Source, steps: Mapping[str, Step], givers: Mapping[str, FileR
 
 
 def _completed(scope: Scope, step: Step, values: Values, proposed: Mapping[str, Default]) -> Step:
-    added = {name: value for name, value in values.items() if name not in step.origins}
+    added = {name: value for name, value in values.items() if not step.set_by(name)}
     if not added:
         return step
     fixed = {**step.fixed, **added}
-    places = {**step.places, **{name: proposed[name].place for name in added}}
     instance, complaints = checked(step.node, fixed)
+    whole = step._replace(
+        fixed=fixed,
+        instance=None if step.linked else instance,
+        proposed={name: proposed[name] for name in added},
+    )
     for complaint in complaints if step.instance else ():
         what = f"{step.name}.{complaint.name} {complaint.message}"
-        scope.tell("bad-value", what, places.get(complaint.name, step.place), complaint.hint)
-    origins = {**step.origins, **dict.fromkeys(added, "model")}
-    return step._replace(fixed=fixed, instance=None if step.linked else instance, places=places, origins=origins)
+        scope.tell("bad-value", what, whole.place_of(complaint.name), complaint.hint)
+    return whole
 
 
 # What a file proposes

@@ -174,7 +174,7 @@ def _file_drifts(graph: Graph, part: Part, memo: Opened, free: Mapping[str, str]
                 yield _gap(graph.workflow, step, name, ref, free[ref.written])
             elif message := _file_drift(ref, pinned, digests):
                 hint = _way_out(graph.workflow, "Put the locked one back, or accept" if pinned else "Accept")
-                yield Mistake("lock-drift", f"{step.name}.{name}: {message}", step.places.get(name, step.place), hint)
+                yield Mistake("lock-drift", f"{step.name}.{name}: {message}", step.place_of(name), hint)
 
 
 def _file_drift(ref: FileRef, pinned: Mapping[str, Any] | None, memo: Memo) -> str:
@@ -190,7 +190,7 @@ def _file_drift(ref: FileRef, pinned: Mapping[str, Any] | None, memo: Memo) -> s
 def _gap(workflow: Workflow, step: Step, name: str, ref: FileRef, param: str) -> Mistake:
     message = f'{step.name}.{name}: the {ref.what} "{ref.written}" is not in {NAME}, and is used as it is'
     hint = f"To lock it: {_remedy(workflow)} --set {param}=..."
-    return Mistake("lock-gap", message, step.places.get(name, step.place), hint)
+    return Mistake("lock-gap", message, step.place_of(name), hint)
 
 
 def _package_drifts(part: Part) -> Iterator[Mistake]:

@@ -202,7 +202,7 @@ def ports(node: type[Node]) -> dict[str, Port]:
     for name, argument in list(signature.parameters.items())[2:]:
         if name in RESERVED or name in node.model_fields:
             raise TypeError(f'{node.kind}: "{name}" cannot be a port, it is a reserved word or a parameter')
-        kind, many = _link_type(_without_none(hints[name]), f"{node.kind}.{name}")
+        kind, many = _link_type(without_none(hints[name]), f"{node.kind}.{name}")
         found[name] = Port(name, kind, many, argument.default is inspect.Parameter.empty)
     return found
 
@@ -231,6 +231,17 @@ def own_copy(node: Node) -> Any:
     return node.__copy__() if is_flat else node.__deepcopy__()
 
 
+def _without_none(kind: Any) -> Any:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        rest = [part for part in typing.get_args(kind) if part is not type(None)]
+        return rest[0] if len(rest) == 1 else kind
+    return kind
+
+
+without_none: Callable[[Any], Any] = cache(_without_none)
+"""A type without "or None"."""
+
+
 def source(node: type[Node]) -> str:
     """The file that declares a node, for messages."""
     return inspect.getsourcefile(node) or node.__module__
@@ -247,13 +258,6 @@ def _run(node: type[Node]) -> Any:
     if run is None:
         raise TypeError(f'{node.__name__} ("{node.kind}") has no method "run"')
     return run
-
-
-def _without_none(kind: Any) -> Any:
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        rest = [part for part in typing.get_args(kind) if part is not type(None)]
-        return rest[0] if len(rest) == 1 else kind
-    return kind
 
 
 def _link_type(kind: Any, where: str) -> tuple[Any, bool]:

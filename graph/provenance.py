@@ -178,7 +178,7 @@ def seed_of(graph: Graph) -> int | None:
 def _proposed(graph: Graph) -> dict[str, dict[str, Any]] | None:
     """What models proposed. None where a file is among it: it is found from the folder of who names it."""
     by_step = {
-        name: {parameter: step.fixed.get(parameter) for parameter, by in step.origins.items() if by == "model"}
+        name: {parameter: step.fixed.get(parameter) for parameter in step.proposed}
         for name, step in graph.steps.items()
     }
     found = {name: given for name, given in by_step.items() if given}

@@ -7,7 +7,7 @@ answer is one of three: the step is ready, with its recipe and key; it is skippe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -152,7 +152,7 @@ def chosen(source: From | Choice, outcomes: Outcomes) -> From | None:
     return None
 
 
-def takes(source: Source, outcomes: Outcomes) -> list[From]:
+def takes(source: Source, outcomes: Outcomes) -> Sequence[From]:
     """The outputs of other steps that a source truly takes, once choices are made."""
     if isinstance(source, From):
         return [source]
@@ -161,7 +161,7 @@ def takes(source: Source, outcomes: Outcomes) -> list[From]:
         return [taken] if taken else []
     if isinstance(source, Gather):
         return [origin for item in source.items for origin in takes(item, outcomes)]
-    return list(origins(source))
+    return origins(source)
 
 
 def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:
@@ -227,7 +227,7 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
     node, wrong = checked(step.node, values)
     if node is None:
         told = "; ".join(f"{step.name}{'.' if part.name else ':'}{part.name} {part.message}" for part in wrong)
-        raise StepError(f"{step.places.get(wrong[0].name, step.place)}: {told}", hint=wrong[0].hint)
+        raise StepError(f"{step.place_of(wrong[0].name)}: {told}", hint=wrong[0].hint)
     return node
 
 

@@ -36,7 +36,7 @@ class Link:
     place: Place
 
     def __str__(self) -> str:
-        return "$" + ".".join((self.name, *map(str, self.path)))
+        return "$" + ".".join((self.name, *map(str, self.path))) if self.path else f"${self.name}"
 
 
 @dataclass(frozen=True, slots=True)

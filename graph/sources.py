@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,14 +50,12 @@ class Gather:
 Source = Constant | From | Choice | Gather | Blend
 
 
-def origins(source: Source) -> Iterator[From]:
+def origins(source: Source) -> Sequence[From]:
     """Every output of another step that a source may take."""
     if isinstance(source, From):
-        yield source
-    elif isinstance(source, Choice):
-        yield from source.options
-    elif isinstance(source, Gather):
-        for item in source.items:
-            yield from origins(item)
-    elif isinstance(source, Blend):
-        yield from (part for part in source.parts if isinstance(part, From))
+        return (source,)
+    if isinstance(source, Choice):
+        return source.options
+    if isinstance(source, Gather):
+        return [origin for item in source.items for origin in origins(item)]
+    return [part for part in source.parts if isinstance(part, From)] if isinstance(source, Blend) else ()

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from graph.ages import NEVER
 from graph.conditions import Condition
+from graph.entries import Input
 from graph.errors import Mistake, Place
+from graph.filerefs import Default
 from graph.node import Node, outputs, ports
 from graph.sources import Choice, From, Source
 from graph.values import ModelHandle, Raster, SavedFile
@@ -52,10 +54,25 @@ class Step(NamedTuple):
     """How old a result from the cache may be; see `graph.ages`."""
     folder: Path = Path()
     """What a relative path starts from that another step gives: the workflow's folder."""
-    places: Mapping[str, Place] = MappingProxyType({})
-    """Of each input, for mistakes found later."""
-    origins: Mapping[str, str] = MappingProxyType({})
-    """Of each parameter given: "node", "defaults" (of the workflow) or "model" (what a model brings along)."""
+    own: Mapping[str, Input] = MappingProxyType({})
+    """What the node itself says, by port or parameter."""
+    defaults: Mapping[str, Input] = MappingProxyType({})
+    """What the workflow's defaults say of its kind."""
+    proposed: Mapping[str, Default] = MappingProxyType({})
+    """What a model that it takes brings along, of what neither says."""
+
+    def place_of(self, name: str) -> Place:
+        """Where the value of a port or parameter stands; the node, if nowhere."""
+        if name in self.proposed:
+            return self.proposed[name].place
+        given = self.own.get(name) or self.defaults.get(name)
+        return given.value.place if given else self.place
+
+    def set_by(self, name: str) -> Literal["node", "defaults", "model", ""]:
+        """Who gives a port or parameter its value; "" where nobody does."""
+        if name in self.proposed:
+            return "model"
+        return "node" if name in self.own else "defaults" if name in self.defaults else ""
 
 
 @dataclass(frozen=True, slots=True)

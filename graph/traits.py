@@ -115,7 +115,7 @@ def _mistake(step: Step, trait: str, before: tuple[End, Said], end: End, steps: 
     message = f"{step.name}.{end.name}: the {trait} of {end.shown} is for {wrong}, "
     message += f"but that of {first.shown} is for {right}"
     hint = _offer(wrong, right, steps) or f"Name another {wrong.file.what} in {wrong.step}, one for {right.word}."
-    return Mistake("wrong-family", message, step.places.get(end.name, step.place), hint)
+    return Mistake("wrong-family", message, step.place_of(end.name), hint)
 
 
 def _offer(wrong: Said, right: Said, steps: Mapping[str, Step]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import KeysView, Mapping
+from functools import cache
 
 from graph.errors import Place, suggest
 from graph.lookup import Scope
@@ -20,12 +21,12 @@ def tell_unknown_kind(scope: Scope, kind: str, place: Place) -> None:
     scope.tell("unknown-kind", f'there is no kind of node "{kind}"', place, hint + own)
 
 
-def tell_unknown(scope: Scope, owner: str, node: type[Node], given: Iterable[Input]) -> None:
+def tell_unknown(scope: Scope, owner: str, node: type[Node], given: Mapping[str, Input]) -> None:
     """Tell of every name that a kind has no port or parameter for. Of a text that its commas tore, once."""
-    known, more = ports(node), parameters(node)
-    unknown = [part for part in given if part.name not in known and part.name not in more]
+    if given.keys() <= _inputs(node):
+        return
     told = False
-    for part in unknown:
+    for part in [part for name, part in given.items() if name not in _inputs(node)]:
         is_torn = _is_torn_off(part)
         if not (is_torn and told):
             what = f'{owner}: a {node.kind} has no port or parameter "{part.name}"'
@@ -50,8 +51,9 @@ def _hint(scope: Scope, name: str, node: type[Node]) -> str:
     return f'{" and ".join(owners[:4])} can take "{name}".' if owners else hint
 
 
-def _inputs(node: type[Node]) -> Collection[str]:
-    return {**ports(node), **parameters(node)}
+@cache
+def _inputs(node: type[Node]) -> KeysView[str]:
+    return {**ports(node), **parameters(node)}.keys()
 
 
 def _is_torn_off(part: Input) -> bool:

@@ -93,9 +93,10 @@ def defaults_table(graph: Graph, width: int | None, colour: bool) -> str:
 
 
 def _set_by(step: Step, name: str) -> str:
-    if step.origins.get(name) == "model":
-        return step.places[name].file
-    return {"node": "the node", "defaults": "defaults:"}.get(step.origins.get(name, ""), "the kind")
+    by = step.set_by(name)
+    if by == "model":
+        return step.place_of(name).file
+    return {"node": "the node", "defaults": "defaults:"}.get(by, "the kind")
 
 
 def why_text(told: Told) -> str:

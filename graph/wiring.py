@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from graph.conditions import Condition, holds, links
 from graph.errors import DarkroomError, MissingError, Mistake, Place, WorkflowError, suggest
@@ -26,6 +27,7 @@ from graph.unknown import is_meant, tell_unknown, tell_unknown_kind
 from graph.wanted import find_wanted, idle, unsaved, unused, writers
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
+_NOTHING: Mapping[str, Input] = MappingProxyType({})
 DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
 """What a device may be called, on whatever machine it is."""
 
@@ -41,7 +43,7 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
     steps = {name: _step(scope, entry) for name, entry in workflow.nodes.items()}
     known = {name: step for name, step in steps.items() if step}
     wanted = find_wanted(scope, known, only)
-    needs = {name: [need for need in step.needs if need in known] for name, step in known.items()}
+    needs = {name: tuple(filter(known.__contains__, step.needs)) for name, step in known.items()}
     order = _ordered(scope, known, needs)
     known = inherit(scope, known, order)
     scope.mistakes.extend(disagreements(known, order))
@@ -58,9 +60,9 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
     )
 
 
-def _ordered(scope: Scope, steps: Mapping[str, Step], needs: Mapping[str, list[str]]) -> list[str]:
+def _ordered(scope: Scope, steps: Mapping[str, Step], needs: Mapping[str, Sequence[str]]) -> list[str]:
     """Order the steps; a cycle is told, and what is left without it ordered on, so that every cycle is told."""
-    left = dict(needs)
+    left: Mapping[str, Sequence[str]] = needs
     while True:
         try:
             return dependency_order(left)
@@ -75,13 +77,14 @@ def _ordered(scope: Scope, steps: Mapping[str, Step], needs: Mapping[str, list[s
 
 def _step(scope: Scope, entry: Entry) -> Step | None:
     """Wire one node; None if its kind is not known."""
-    if entry.kind not in scope.registry:
+    node = scope.registry.kinds.get(entry.kind)
+    if node is None:
         if entry.kind:
             tell_unknown_kind(scope, entry.kind, entry.kind_place)
         return None
-    node = scope.registry[entry.kind]
-    given = {**scope.workflow.defaults.get(entry.kind, {}), **entry.inputs}
-    tell_unknown(scope, entry.name, node, entry.inputs.values())
+    defaults = scope.workflow.defaults.get(entry.kind, _NOTHING)
+    given = {**defaults, **entry.inputs} if defaults else entry.inputs
+    tell_unknown(scope, entry.name, node, entry.inputs)
     if entry.device is not None and not DEVICE.fullmatch(entry.device):
         message = f'{entry.name}.device takes auto, cpu, cuda, cuda:1, mps or xpu, not "{entry.device}"'
         scope.tell("bad-value", message, entry.place, suggest(entry.device, ("auto", "cpu", "cuda", "mps", "xpu")))
@@ -99,7 +102,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         fixed=fixed,
         linked=linked,
         inputs=inputs,
-        needs=tuple(dict.fromkeys(origin.step for source in sources for origin in origins(source))),
+        needs=tuple(dict.fromkeys([origin.step for source in sources for origin in origins(source)])),
         instance=instance,
         when=when,
         facts=facts,
@@ -108,8 +111,8 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         cache=entry.cache,
         fresh=entry.fresh or node.fresh,
         folder=scope.workflow.folder,
-        places={name: part.value.place for name, part in given.items()},
-        origins={name: "node" if name in entry.inputs else "defaults" for name in given},
+        own=entry.inputs,
+        defaults=defaults,
     )
 
 
@@ -119,7 +122,7 @@ def _check_defaults(scope: Scope) -> None:
             tell_unknown_kind(scope, kind, scope.workflow.default_places[kind])
             continue
         node = scope.registry[kind]
-        tell_unknown(scope, "defaults", node, given.values())
+        tell_unknown(scope, "defaults", node, given)
         if all(entry.kind != kind for entry in scope.workflow.nodes.values()):
             _tell_bad_defaults(scope, kind, node, given)
 

@@ -96,7 +96,7 @@ nodes:
 def steps(lab: Lab, *lines: str, top: str = "") -> dict[str, object]:
     """The number of steps of every node that has one, and who set it."""
     graph = lab.graph(top + BASE + "".join(f"  {line}\n" for line in lines))
-    known = ((name, step.fixed.get("steps"), step.origins.get("steps", "")) for name, step in graph.steps.items())
+    known = ((name, step.fixed.get("steps"), step.set_by("steps")) for name, step in graph.steps.items())
     return {name: (count, by) for name, count, by in known if count is not None}
 
 
@@ -133,7 +133,7 @@ def test_the_node_comes_first_then_the_workflow_then_the_model_then_the_kind(lab
     graph = lab.graph("defaults: {paint: {cfg: 5}}\n" + BASE + "  p: {use: paint, model: $a, name: y}\n")
 
     assert {"steps": 20, "cfg": 5.0, "name": "y"} == graph.steps["p"].fixed
-    assert {"steps": "model", "cfg": "defaults", "name": "node"}.items() <= graph.steps["p"].origins.items()
+    assert ["model", "defaults", "node"] == [graph.steps["p"].set_by(name) for name in ("steps", "cfg", "name")]
     rows = [line.split() for line in defaults_table(graph, None, False).splitlines()]
     assert [["p", "steps", "20", "box.yaml"], ["p", "cfg", "5.0", "defaults:"]] == rows[5:7]
 

@@ -57,9 +57,7 @@ def test_its_defaults_reach_the_nodes_of_the_model(spoiled: Path) -> None:
     assert {"steps": 7, "cfg": 3.0} == steps["painted"].fixed
     assert {"width": 128} == steps["start"].fixed
     assert {"clip_skip": 1} == steps["words"].fixed
-    assert {"steps": "model", "cfg": "node"} == {
-        name: by for name, by in steps["painted"].origins.items() if name in ("steps", "cfg")
-    }
+    assert ["model", "node"] == [steps["painted"].set_by(name) for name in ("steps", "cfg")]
 
 
 def test_every_mistake_has_its_place_in_the_sidecar(spoiled: Path) -> None:
