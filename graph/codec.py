@@ -61,7 +61,8 @@ class Blob(NamedTuple):
     data: bytes
 
 
-_HEAD = b'{"darkroom":1,"value":'
+_BEGIN = '{"darkroom":1,"value":'
+_HEAD = _BEGIN.encode()
 _decoded = json.JSONDecoder().raw_decode
 _encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -74,7 +75,7 @@ def encode(value: object) -> Blob:
     arrays: list[Tensor] = []
     # An encoder is made for all but a text.
     text = repr(value) if type(value) is int else _encoded(_pack(value, arrays))
-    tree = b"%b%b}" % (_HEAD, text.encode("utf-8", "surrogatepass"))
+    tree = f"{_BEGIN}{text}}}".encode("utf-8", "surrogatepass")
     data = _with_arrays(tree, arrays) if arrays else tree
     return Blob(hashlib.sha256(data).hexdigest(), data)
 
@@ -91,7 +92,7 @@ def decode(data: bytes) -> Any:
             tree, end = _decoded(text, len(_HEAD))
             if text[end:] != "}":
                 raise ValueError("not the bytes of a value: more, or less, than one")
-            value = _unpack(tree, ())
+            value = _unpack(tree, ()) if isinstance(tree, (dict, list)) else tree
         else:
             whole, arrays = _read_arrays(data)
             value = _unpack(json.loads(whole)["value"], arrays)

@@ -131,8 +131,8 @@ class Disk:
         with self._lock:
             batch = self._waiting[0]
             batch.remember(result, blobs)
-            self._added += sum([len(data) for _, data in blobs])
-            self._give_up(result.key)
+            if self._leases.held:
+                self._give_up(result.key)
         was_work = bool(blobs) and result.seconds > _WAIT  # without values it is what a shared cache told
         if was_work or batch.is_large():
             self._commit()
@@ -298,6 +298,7 @@ class Disk:
                 self._waiting = (_Batch(), batch)
             try:
                 self._write(batch)
+                self._added += batch.size
                 self._absent.wrote(batch.keys)
                 batch = _Batch()
             except (OSError, sqlite3.Error) as error:
@@ -355,6 +356,11 @@ class _Batch(Memory):
         super().__init__()
         self.released: set[str] = set()
         """Keys whose leases are given up."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the blobs."""
+        return self._bytes
 
     def is_large(self) -> bool:
         return len(self._results) >= _BATCH or self._bytes >= _MOST_BYTES

@@ -9,9 +9,10 @@ bytes (it is not deterministic), what was planned on the old ones is planned ane
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 
 from graph.ages import NEVER
@@ -41,11 +42,11 @@ from graph.history import note
 from graph.ladder import at_foot, can_be_had, climb, prepared
 from graph.loaded import Loaded
 from graph.made import QUICK, encoded, surprise
-from graph.node import outputs, own_copy, returned
+from graph.node import outputs, returned, run_apart
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, find
 from graph.provenance import versions
-from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, takes, value_of
+from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, taken_by, value_of
 from graph.results import Results, finished
 from graph.sources import From
 from graph.steps import Step
@@ -53,6 +54,8 @@ from graph.turns import Turns
 from graph.values import ModelHandle
 
 __all__ = ["Results", "execute"]
+
+_DIGEST = attrgetter("digest")
 
 
 @over_many_objects
@@ -94,7 +97,7 @@ def execute(
     run.meter.keep()
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     ended = finished(results)
-    cache.note_latest(plan.graph.workflow.name, run.keys)
+    cache.note_latest(plan.graph.workflow.name, {name: at.key for name, at in run.finished.items() if at.key})
     note(cache, results.asked, run.finished.values(), ended, time.time(), versions, stopped=stopped is not None)
     cache.flush()
     for name, failure in delivery.failures:
@@ -142,7 +145,6 @@ class _Run:
     """A step that was run again gave other bytes than before."""
     files: dict[str, Path] = field(default_factory=dict)
     """By digest: where the files and models lie that the settled steps name."""
-    keys: dict[str, str] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
 
     def settle(self, planned: Planned) -> None:
@@ -150,8 +152,9 @@ class _Run:
 
         Raises Stopped if the user asked to stop.
         """
-        self.stop.check()
         step = planned.step
+        if self.stop.signal:
+            self.stop.check()
         try:
             self._settle(planned)
         except (Stopped, KeyboardInterrupt):
@@ -236,8 +239,7 @@ class _Run:
             self.turns.note(step.kind, seconds)
             if ready.files:
                 self._note_files(ready)
-            self.keys[step.name] = key = ready.key
-            device = ready.placed.device if step.accelerated else ""
+            key, device = ready.key, ready.placed.device if step.accelerated else ""
         event = NodeFinished(step.name, step.kind, action, seconds, device, key, why, resumed=after)
         self.finished[step.name] = event
         self.sink.emit(event)
@@ -273,14 +275,15 @@ class _Run:
 
     def _compute(self, step: Step, ready: Ready, context: Running) -> float:
         """Run a node and keep what it gives. Gives the seconds of its own work."""
-        arguments = {name: value_of(source, self.outcomes, self.held.read) for name, source in step.inputs.items()}
+        arguments = {}
+        for name, source in step.inputs.items():
+            arguments[name] = value_of(source, self.outcomes, self.held.read)
         self.held.loaded.note(arguments)
         if ready.files:
             self._note_files(ready)
-        node = own_copy(ready.node)
         start = time.perf_counter()
         spent = self.watch(step.node, ready.placed.device) if step.accelerated else unwatched
-        result = node.run(context, **arguments)
+        result = run_apart(ready.node, context, arguments)
         seconds = time.perf_counter() - start
         if ready.files and at_foot(self._prepared(step)) != at_foot(ready):
             raise StepError(f"{step.name}: its file was changed while it was read", hint="Run it again.")
@@ -292,7 +295,7 @@ class _Run:
         return seconds
 
     def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
-        digests = tuple([blob.digest for blob in blobs])
+        digests = tuple(map(_DIGEST, blobs))
         before = self._expected(step, ready, seconds)
         if before and before != digests and (word := surprise(step, blobs)):
             self.sink.emit(Warned(word, step.name))
@@ -303,10 +306,10 @@ class _Run:
 
     def _expected(self, step: Step, ready: Ready, seconds: float) -> tuple[str, ...]:
         """What this key gave before, in this run or whenever it was; in another process meanwhile, if it took long."""
-        outcome = self.outcomes.get(step.name)
-        if isinstance(outcome, Done) and self.keys.get(step.name) == ready.key:
+        ended = self.finished.get(step.name)
+        if ended and ended.key == ready.key and isinstance(outcome := self.outcomes.get(step.name), Done):
             return outcome.digests
-        is_new = step.cache and step.name not in self.plan.forced and step.name not in self.finished
+        is_new = not ended and step.cache and step.name not in self.plan.forced
         known = None if is_new and seconds < QUICK else self.cache.result(ready.key)
         return known.outputs if known else ()
 
@@ -341,31 +344,24 @@ class _Run:
 
         Evicted chains may be long: this keeps a stack of its own, and of what it makes no more than is taken next.
         """
-        if not self._lost(taken := self._taken(step)):
+        if not self.held.lost(taken := taken_by(step, self.outcomes)):
             return False
         open_ = [(step, taken)]
         remade = False
         while open_:
             last, taken = open_[-1]
-            if lost := self._lost(taken):
+            if lost := self.held.lost(taken):
                 if lost in self.gone:
                     raise Gone(lost)
                 need = self.plan.graph.steps[lost]
-                open_.append((need, self._taken(need)))
+                open_.append((need, taken_by(need, self.outcomes)))
                 continue
             open_.pop()
             if open_:
                 self._again(last)
-                self.held.put_down(self._taken(last))
+                self.held.put_down(taken_by(last, self.outcomes))
                 remade = True
         return remade
-
-    def _lost(self, taken: Sequence[From]) -> str:
-        """The first step whose value cannot be read; "" if all of them can."""
-        for origin in taken:
-            if self.held.read(origin) is None:
-                return origin.step
-        return ""
 
     def _again(self, step: Step) -> None:
         """Run a step again. If that fails it is told as its own failure, and what takes its values is skipped."""
@@ -385,10 +381,6 @@ class _Run:
             raise Gone(step.name) from error
         self.moved = self.moved or self.outcomes[step.name] != before
         self.held.again += [(step.name, at) for at in range(len(outputs(step.node)))]
-
-    def _taken(self, step: Step) -> list[From]:
-        sources = (*step.inputs.values(), *step.linked.values()) if step.linked else step.inputs.values()
-        return [origin for source in sources for origin in takes(source, self.outcomes)]
 
     def _note_files(self, ready: Ready) -> None:
         for file in ready.files:

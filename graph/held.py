@@ -47,6 +47,13 @@ class Held:
             self.fetched[digest] = data
         return self.fetched[digest]
 
+    def lost(self, taken: Iterable[From]) -> str:
+        """The first step of these whose value cannot be read; "" if all of them can."""
+        for origin in taken:
+            if self.read(origin) is None:
+                return origin.step
+        return ""
+
     def keep(self, step: str, blobs: tuple[Blob, ...]) -> None:
         """Hold what a step gave."""
         for at, blob in enumerate(blobs):

@@ -40,20 +40,22 @@ def recipe(
     """
     at = f',"precision":{_quoted(precision)}' if precision else ""
     beside = f',"world":{_object(world)}' if world else ""
-    said = _object({name: tagged(value) for name, value in parameters.items()})
-    made = f'"format":{FORMAT},"inputs":{_object(inputs)},"kind":{_quoted(kind)},"parameters":{said}'
+    said = {}
+    for name, value in parameters.items():
+        said[name] = tagged(value)
+    made = f'"format":{FORMAT},"inputs":{_object(inputs)},"kind":{_quoted(kind)},"parameters":{_object(said)}'
     return f'{{{made}{at},"version":{version}{beside}}}'
 
 
 def _object(parts: Mapping[str, object]) -> str:
-    return f"{{{','.join([f'{_quoted(name)}:{_text(parts[name])}' for name in sorted(parts)])}}}"
-
-
-def _text(value: object) -> str:
     """The same as `_encode`, which makes an encoder each time; most parameters and inputs do without."""
-    if isinstance(value, str):
-        return _quoted(value)
-    return repr(value) if type(value) is int else _encode(value)
+    told = []
+    for name in sorted(parts) if len(parts) > 1 else parts:
+        value: Any = parts[name]
+        kind = type(value)
+        text = _quoted(value) if kind is str else repr(value) if kind is int else _encode(value)
+        told.append(f"{_quoted(name)}:{text}")
+    return f"{{{','.join(told)}}}"
 
 
 def without(text: str, parameters: Collection[str]) -> str:

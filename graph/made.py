@@ -20,14 +20,14 @@ QUICK = 0.001
 
 def encoded(step: Step, values: tuple[Any, ...]) -> tuple[Blob, ...]:
     """Check what a node gave against what it declares, and give each value its bytes. Raises StepError."""
-    declared = outputs(step.node)
+    declared = outputs(step.node).values()
     if len(values) != len(declared):
         raise StepError(f"a {step.kind} gave {len(values)} values, but declares {len(declared)}")
-    for value, output in zip(values, declared.values(), strict=True):
+    for value, output in zip(values, declared, strict=True):
         if output.many or type(value) is not output.type:
             _check(step, output, value)
     try:
-        return tuple([encode(value) for value in values])
+        return tuple(map(encode, values))
     except (TypeError, ValueError) as error:
         raise StepError(f"a {step.kind} gave what cannot be kept: {error}") from error
 

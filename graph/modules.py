@@ -28,36 +28,39 @@ class Module:
 
 def module(source: bytes, name: str, *, is_package: bool) -> Module:
     """Read the source of the module `name`. Of what is no Python, every byte counts."""
+    said: list[str] = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Python warns of in it, it said when the module was compiled
             tree = ast.parse(source)
-        said = "".join(_said(tree)).encode("utf-8", "surrogatepass")
+        _say(tree, said)
+        text = "".join(said).encode("utf-8", "surrogatepass")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Module(hashlib.sha256(source).hexdigest(), ())
     package = name if is_package else name.rpartition(".")[0]
-    return Module(hashlib.sha256(said).hexdigest(), tuple(sorted(set(_imports(tree, name, package)))))
+    return Module(hashlib.sha256(text).hexdigest(), tuple(sorted(set(_imports(tree, name, package)))))
 
 
-def _said(part: object) -> Iterator[str]:
+def _say(part: object, said: list[str]) -> None:
+    """Write down what a part of the syntax says."""
     if isinstance(part, ast.AST):
-        yield f"({type(part).__name__}"
+        said.append(f"({type(part).__name__}")
         for name in part._fields:
             value = getattr(part, name, None)
             if isinstance(part, ast.JoinedStr):  # Python 3.12 puts empty texts into some f-strings
                 value = [piece for piece in part.values if getattr(piece, "value", None) != ""]
             if name not in _SILENT and value is not None and value != []:
-                yield f" {name}="
-                yield from _said(value)
-        yield ")"
+                said.append(f" {name}=")
+                _say(value, said)
+        said.append(")")
     elif isinstance(part, list):
-        yield "["
+        said.append("[")
         for item in part:
             if not _says_nothing(item):
-                yield from _said(item)
-        yield "]"
+                _say(item, said)
+        said.append("]")
     else:
-        yield repr(part)
+        said.append(repr(part))
 
 
 def _says_nothing(part: object) -> bool:

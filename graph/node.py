@@ -17,6 +17,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from operator import is_not
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -225,10 +226,19 @@ def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
     return tuple(result) if len(outputs(node)) > 1 or hasattr(result, "_fields") else (result,)
 
 
-def own_copy(node: Node) -> Any:
-    """A copy that its run may write into, whatever its parameters hold."""
-    is_flat = _CONSTANT.issuperset(map(type, vars(node).values()))
-    return node.__copy__() if is_flat else node.__deepcopy__()
+def run_apart(node: Node, context: Context, arguments: Mapping[str, object]) -> Any:
+    """Run a node. Whatever it writes into itself meanwhile, the node is afterwards as it was before."""
+    working: Any = node
+    values = vars(node)
+    if node.__pydantic_private__ is not None or not _CONSTANT.issuperset(map(type, values.values())):
+        return working.__deepcopy__().run(context, **arguments)
+    before = values.copy()
+    try:
+        return working.run(context, **arguments)
+    finally:
+        if len(values) != len(before) or any(map(is_not, values.values(), before.values())):
+            values.clear()
+            values.update(before)
 
 
 def _without_none(kind: Any) -> Any:

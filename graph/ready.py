@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from graph.code import Codes
@@ -81,6 +82,7 @@ class Wait(NamedTuple):
     steps: tuple[str, ...]
 
 
+_NO_FILES: Mapping[str, FileRef] = MappingProxyType({})
 _ANYWHERE = Placed("cpu", "fp32", "")
 """Where steps are computed that have no use for an accelerator."""
 
@@ -111,11 +113,14 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
         if off:
             return Off(off)
         node = step.instance or _instance(step, outcomes, read)
-        inputs = {name: _digest(source, outcomes, read) for name, source in step.inputs.items()}
+        inputs = {}
+        for name, source in step.inputs.items():
+            inputs[name] = _digest(source, outcomes, read)
         placed = _placed(step, outcomes, read, world) if step.accelerated else _ANYWHERE
     except _Unknown as unknown:
         return Wait((unknown.step,))
-    files = {name: file for name in file_parameters(type(node)) if (file := getattr(node, name)) is not None}
+    named = file_parameters(type(node))
+    files = {name: file for name in named if (file := getattr(node, name)) is not None} if named else _NO_FILES
     try:
         text = recipe(
             node.kind,
@@ -162,6 +167,14 @@ def takes(source: Source, outcomes: Outcomes) -> Sequence[From]:
     if isinstance(source, Gather):
         return [origin for item in source.items for origin in takes(item, outcomes)]
     return origins(source)
+
+
+def taken_by(step: Step, outcomes: Outcomes) -> list[From]:
+    """The outputs of other steps that a step takes, for its ports and parameters."""
+    taken: list[From] = []
+    for source in (*step.inputs.values(), *step.linked.values()):
+        taken.extend(takes(source, outcomes))
+    return taken
 
 
 def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:

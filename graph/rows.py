@@ -16,6 +16,8 @@ INLINE = 8192
 AT_ONCE = 500
 """Placeholders in one statement; SQLite allows at least 999."""
 
+_ANY_TEXT = ("utf-8", "surrogatepass")
+
 Note = tuple[str, str, bytes]
 """(space, name, value)"""
 
@@ -77,7 +79,7 @@ def note_row(note: Note, now: float) -> tuple[object, ...]:
 def seal_of(*columns: object) -> bytes:
     """What a row with these columns is sealed by."""
     parts = [
-        column if type(column) is bytes else as_bytes(column if type(column) is str else repr(column))
+        column if type(column) is bytes else (column if type(column) is str else repr(column)).encode(*_ANY_TEXT)
         for column in columns
     ]
     return hashlib.sha256(b"\n".join(parts)).digest()[:16]
@@ -90,7 +92,7 @@ def has_digest(data: object, digest: str) -> bool:
 
 def as_bytes(text: str) -> bytes:
     """A text as it stands in the index, whatever letters it has."""
-    return text.encode("utf-8", "surrogatepass")
+    return text.encode(*_ANY_TEXT)
 
 
 def as_text(data: bytes) -> str:

@@ -291,9 +291,9 @@ class Store:
             read, self.stale = self.stale, set()
             mark_used(index, read, now)
             reached("index.results")
-            put_rows(index, "REPLACE INTO results", map(result_row, results))
+            put_rows(index, "REPLACE INTO results", map(result_row, sorted(results)))  # one page after the other
             reached("index.blobs")
-            kept = (blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in blobs)
+            kept = (blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in sorted(blobs))
             put_rows(index, "INSERT INTO blobs", kept, _AGAIN)
             reached("index.notes")
             put_rows(index, "REPLACE INTO notes", (note_row(note, now) for note in notes))
