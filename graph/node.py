@@ -236,9 +236,9 @@ def run_apart(node: Node, context: Context, arguments: Mapping[str, object]) -> 
     try:
         return working.run(context, **arguments)
     finally:
-        if len(values) != len(before) or any(map(is_not, values.values(), before.values())):
-            values.clear()
-            values.update(before)
+        after = vars(node)
+        if after.keys() != before.keys() or any(map(is_not, after.values(), before.values())):
+            object.__setattr__(node, "__dict__", before)
 
 
 def _without_none(kind: Any) -> Any:

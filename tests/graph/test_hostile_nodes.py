@@ -100,13 +100,38 @@ class Shifty(Node, kind="shifty", version=1):
         return told
 
 
+class Flat(Node, kind="flat", version=1):
+    """Change its own parameters, of which none can be changed within."""
+
+    size: int = 8
+    way: str = ""
+
+    def run(self, ctx: Context) -> str:
+        told = f"{self.size} {sorted(vars(self))}"
+        changed = {**vars(self), "size": self.size + 1}
+        match self.way:
+            case "set" | "fail":
+                object.__setattr__(self, "size", self.size + 1)
+            case "add":
+                vars(self)["more"] = 1
+            case "remove":
+                del vars(self)["size"]
+            case "rename":
+                vars(self)["other"] = vars(self).pop("size")
+            case "replace":
+                object.__setattr__(self, "__dict__", changed)
+        if self.way == "fail":
+            raise ValueError(told)
+        return told
+
+
 GIVEN: list[Picture] = []
 
 
 @pytest.fixture
 def lab(lab: Lab) -> Lab:
     GIVEN.clear()
-    hostile = (Vandal, Scrambler, Shuffler, Keeper, Shifty)
+    hostile = (Vandal, Scrambler, Shuffler, Keeper, Shifty, Flat)
     lab.registry = Registry(MappingProxyType({node.kind: node for node in (*NODES, *hostile)}))
     return lab
 
@@ -175,4 +200,23 @@ def test_a_node_that_changes_its_parameters_changes_no_key(lab: Lab) -> None:
         return result.actions["a"], result.outputs["a"]
 
     assert [("run", "8 ['a']"), ("hit", "8 ['a']")] == [run(), run()]
+    cache.close()
+
+
+@pytest.mark.parametrize("way", ["", "set", "add", "remove", "rename", "replace", "fail"])
+def test_a_node_of_texts_and_numbers_is_afterwards_as_it_was(lab: Lab, way: str) -> None:
+    graph, cache = lab.graph(f"nodes: {{a: {{use: flat, way: '{way}'}}}}"), lab.open()
+    node = graph.steps["a"].instance
+    assert node
+    before = dict(vars(node))
+
+    told = []
+    for _ in range(2):
+        world = lab.world(cache)
+        result = execute(plan(graph, cache, world, force=["a"]), cache, Heard(), world, keep_values=True)
+        told.append((result.actions["a"], result.outputs.get("a"), str(result.failures)))
+
+    assert told[0] == told[1]
+    assert before == vars(node)
+    assert ("failed" if way == "fail" else "run") == told[0][0]
     cache.close()
