@@ -79,6 +79,8 @@ class Shared:
 class Running:
     """The context of one step."""
 
+    __slots__ = ("_anew", "_ready", "_run", "_step", "bookmark")
+
     def __init__(self, step: Step, ready: Ready, run: Shared, *, anew: bool) -> None:
         """anew: the step is not to go on from what an earlier run left."""
         self.bookmark: Resuming | None = None

@@ -68,9 +68,10 @@ class Held:
 
     def let_go(self, released: tuple[Value, ...]) -> None:
         """A step is settled, the last that takes these: hold neither them, nor what was only read for it."""
-        self.fetched.clear()
+        if self.fetched:
+            self.fetched.clear()
         self.over.update(released)
-        again = [value for value in self.again if value in self.over] if self.again else []
+        again = [value for value in self.again if value in self.over] if self.again else ()
         for value in (*released, *again):
             self.given.pop(value, None)
             if self.loaded.used:

@@ -14,7 +14,7 @@ from graph.sources import From
 from graph.steps import Step
 from graph.values import ModelHandle
 
-_PLAIN = (str, int, float)
+_PLAIN = frozenset({str, int, float, bool})
 
 
 @dataclass
@@ -29,8 +29,9 @@ class Loaded:
     def note(self, arguments: Mapping[str, object]) -> None:
         """A step is about to be run with these: their weights may come into memory."""
         for argument in arguments.values():
-            for value in argument if isinstance(argument, list) else (argument,):
-                if not isinstance(value, _PLAIN) and (found := tuple(handles(value))):
+            values = argument if isinstance(argument, list) else (argument,)
+            for value in () if _PLAIN.issuperset(map(type, values)) else values:
+                if found := tuple(handles(value)):
                     self.used[encode(value).digest] = found
 
     def let_go(self, value: Value, outcomes: Mapping[str, Outcome], over: Collection[Value], read: Read) -> None:

@@ -172,8 +172,12 @@ def takes(source: Source, outcomes: Outcomes) -> Sequence[From]:
 def taken_by(step: Step, outcomes: Outcomes) -> list[From]:
     """The outputs of other steps that a step takes, for its ports and parameters."""
     taken: list[From] = []
-    for source in (*step.inputs.values(), *step.linked.values()):
-        taken.extend(takes(source, outcomes))
+    for sources in (step.inputs, step.linked):
+        for source in sources.values():
+            if isinstance(source, From):
+                taken.append(source)
+            else:
+                taken.extend(takes(source, outcomes))
     return taken
 
 

@@ -16,8 +16,6 @@ INLINE = 8192
 AT_ONCE = 500
 """Placeholders in one statement; SQLite allows at least 999."""
 
-_ANY_TEXT = ("utf-8", "surrogatepass")
-
 Note = tuple[str, str, bytes]
 """(space, name, value)"""
 
@@ -61,8 +59,9 @@ def put_rows(index: sqlite3.Connection, into: str, rows: Iterable[tuple[object, 
 def result_row(result: Result) -> tuple[object, ...]:
     """The row of a result, sealed."""
     key, outputs, recipe, seconds, made, memory = result
-    row = (key, " ".join(outputs).encode(), as_bytes(recipe), float(seconds), float(made), memory)
-    return (*row, seal_of(*row))
+    digests, text, seconds, made = " ".join(outputs).encode(), as_bytes(recipe), float(seconds), float(made)
+    numbers = f"{seconds!r}\n{made!r}\n{memory!r}".encode()
+    return key, digests, text, seconds, made, memory, _sealed((as_bytes(key), digests, text, numbers))
 
 
 def blob_row(blob: Blob, now: float, cost: float) -> tuple[object, ...]:
@@ -78,10 +77,13 @@ def note_row(note: Note, now: float) -> tuple[object, ...]:
 
 def seal_of(*columns: object) -> bytes:
     """What a row with these columns is sealed by."""
-    parts = [
-        column if type(column) is bytes else (column if type(column) is str else repr(column)).encode(*_ANY_TEXT)
+    return _sealed(
+        column if type(column) is bytes else as_bytes(column if type(column) is str else repr(column))
         for column in columns
-    ]
+    )
+
+
+def _sealed(parts: Iterable[bytes]) -> bytes:
     return hashlib.sha256(b"\n".join(parts)).digest()[:16]
 
 
@@ -92,7 +94,7 @@ def has_digest(data: object, digest: str) -> bool:
 
 def as_bytes(text: str) -> bytes:
     """A text as it stands in the index, whatever letters it has."""
-    return text.encode(*_ANY_TEXT)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def as_text(data: bytes) -> str:

@@ -50,11 +50,11 @@ class Turns:
         """Whether a step that will run is to be claimed; one that runs whatever is known has no use for a result."""
         if self.holds or not step.cache or step.fresh == ALWAYS or step.name in self.plan.forced:
             return False
-        return step.accelerated or self.longest.get(step.kind, COSTLY) >= COSTLY or self._took(step.name) >= COSTLY
-
-    def _took(self, name: str) -> float:
-        last = self.cache.result(self._latest[name]) if name in self._latest else None
-        return last.seconds if last else 0.0
+        if step.accelerated or self.longest.get(step.kind, COSTLY) >= COSTLY:
+            return True
+        key = self._latest.get(step.name)
+        last = self.cache.result(key) if key else None
+        return last is not None and last.seconds >= COSTLY
 
     @cached_property
     def _latest(self) -> dict[str, str]:
