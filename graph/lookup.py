@@ -55,8 +55,8 @@ def resolve(scope: Scope, link: Link) -> Found | None:
             hint = suggest(link.name, names) if scope.has_patience(len(names)) else ""
             scope.tell("unknown-reference", f'nothing is called "{link.name}"', link.place, hint)
         return None
-    entry = workflow.nodes[link.name]
-    return _output(scope, link, scope.registry[entry.kind]) if entry.kind in scope.registry else None
+    node = scope.registry.kinds.get(workflow.nodes[link.name].kind)
+    return _output(scope, link, node) if node else None
 
 
 def _param(scope: Scope, link: Link) -> Found | None:

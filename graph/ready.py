@@ -138,9 +138,9 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
 
 def _beside(step: Step, node: Node, world: World) -> dict[str, str]:
     """What decides a result besides the node's version, parameters and inputs."""
-    beside = _where(step, node, world) if writes_files(type(node)) else {}
     code = world.codes.of(type(node), world.files).digest
-    return beside | {CODE: code} if code else beside
+    beside = {CODE: code} if code else {}
+    return beside | _where(step, node, world) if writes_files(type(node)) else beside
 
 
 def _where(step: Step, node: Node, world: World) -> dict[str, str]:
@@ -250,7 +250,9 @@ def _instance(step: Step, outcomes: Outcomes, read: Read) -> Node:
 
 def _said(node: Node, files: Mapping[str, FileRef], memo: Memo) -> dict[str, object]:
     """The parameters of a node, a file by its content."""
-    said = {name: getattr(node, name) for name in parameters(type(node))}
+    said: dict[str, object] = {}
+    for name in parameters(type(node)):
+        said[name] = getattr(node, name)
     return said | {name: Content(digest_of(file, memo)) for name, file in files.items()} if files else said
 
 
@@ -278,7 +280,8 @@ def _read(origin: From, read: Read) -> Any:
     data = read(origin)
     if data is None:
         raise _Unknown(origin.step)
-    return picked(decode(data), origin)
+    value = decode(data)
+    return value if origin.item is None else picked(value, origin)
 
 
 def picked(value: Any, origin: From) -> Any:

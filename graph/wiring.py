@@ -28,6 +28,7 @@ from graph.wanted import find_wanted, idle, unsaved, unused, writers
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
 _NOTHING: Mapping[str, Input] = MappingProxyType({})
+_NO_FACTS: Mapping[str, Source] = MappingProxyType({})
 DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
 """What a device may be called, on whatever machine it is."""
 
@@ -90,9 +91,12 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         scope.tell("bad-value", message, entry.place, suggest(entry.device, ("auto", "cpu", "cuda", "mps", "xpu")))
     fixed, linked, instance = _parameters(scope, entry, node, given)
     inputs = _inputs(scope, entry, node, given)
-    off, when, facts = _condition(scope, entry)
-    after = [found.source for link in entry.after if (found := resolve(scope, link))]
-    sources = [*inputs.values(), *linked.values(), *facts.values(), *after]
+    off, when, facts = _condition(scope, entry, entry.when) if entry.when else ("", None, _NO_FACTS)
+    needs = dict[str, None]()
+    for sources in (inputs, linked, facts, _after(scope, entry)):
+        for source in sources.values():
+            for origin in origins(source):
+                needs[origin.step] = None
     return Step(
         name=entry.name,
         kind=entry.kind,
@@ -102,7 +106,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         fixed=fixed,
         linked=linked,
         inputs=inputs,
-        needs=tuple(dict.fromkeys([origin.step for source in sources for origin in origins(source)])),
+        needs=tuple(needs),
         instance=instance,
         when=when,
         facts=facts,
@@ -330,31 +334,38 @@ def _gives(node: type[Node], port: Port) -> bool:
     return any(fits(port.type, what.type) and what.many == port.many for what in outputs(node).values())
 
 
-def _condition(scope: Scope, entry: Entry) -> tuple[str, Condition | None, dict[str, Source]]:
+def _after(scope: Scope, entry: Entry) -> Mapping[str, Source]:
+    """What a node waits for without taking it."""
+    return (
+        {link.name: found.source for link in entry.after if (found := resolve(scope, link))}
+        if entry.after
+        else _NO_FACTS
+    )
+
+
+def _condition(scope: Scope, entry: Entry, when: Condition) -> tuple[str, Condition | None, Mapping[str, Source]]:
     """(why it is off, what is left to see, what its references stand for)."""
-    if entry.when is None:
-        return "", None, {}
     facts: dict[str, Source] = {}
-    for link in links(entry.when):
+    for link in links(when):
         found = resolve(scope, link)
         if found is None:
-            return "", None, {}
+            return "", None, _NO_FACTS
         if found.many or found.type not in SCALARS:
             got = type_name(found.type, found.many)
             scope.tell("wrong-type", f"{entry.name}.when takes texts and numbers, but {link} gives {got}", link.place)
-            return "", None, {}
+            return "", None, _NO_FACTS
         facts[str(link)] = found.source
     if any(not isinstance(source, Constant) for source in facts.values()):
-        return "", entry.when, facts
+        return "", when, facts
     try:
-        on = holds(entry.when, lambda link: _constant_value(facts[str(link)]))
+        on = holds(when, lambda link: _constant_value(facts[str(link)]))
     except WorkflowError as error:
         scope.mistakes.extend(error.mistakes)
-        return "", None, {}
+        return "", None, _NO_FACTS
     except DarkroomError as error:
         scope.tell("bad-condition", f"{entry.name}.when: {error.message}", entry.place, error.hint)
-        return "", None, {}
-    return ("" if on else f"its condition is false ({_told(facts)})"), None, {}
+        return "", None, _NO_FACTS
+    return ("" if on else f"its condition is false ({_told(facts)})"), None, _NO_FACTS
 
 
 def _constant_value(source: Source) -> object:
