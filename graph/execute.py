@@ -82,7 +82,7 @@ def execute(
     sink.emit(RunStarted(plan.graph.workflow.name, len(steps), 1, steps))
     cache.touch(digest for planned in plan.steps if planned.result for digest in planned.result.outputs)
     stop, loaded, outcomes = stop or Stop(), Loaded(plan.graph.steps, release), dict[str, Outcome]()
-    held, turns = Held(cache, loaded, outcomes), Turns(plan, cache, sink, stop)
+    held, turns = Held(cache, loaded, outcomes, plan.releases), Turns(plan, cache, sink, stop)
     run = _Run(plan, cache, sink, world, stop, held, turns, watch, outcomes)
     courier = Courier(plan.graph, cache, world, run.obtain, run.found)
     stopped: Stopped | None = None
@@ -165,7 +165,7 @@ class _Run:
         except BaseException as error:  # a node may call sys.exit
             self._fail(step, error)
             self.outcomes[step.name] = Off("failed")
-        self.held.let_go(self.plan.releases.get(step.name, ()))
+        self.held.let_go(step.name)
 
     def _fail(self, step: Step, error: BaseException) -> None:
         self.failures.append(Failure(step.name, error))

@@ -22,20 +22,22 @@ class Held:
     loaded: Loaded
     outcomes: Mapping[str, Outcome]
     """Of the steps that are settled, by name: the run's own."""
-    given: dict[Value, Blob] = field(default_factory=dict)
+    releases: Mapping[str, tuple[Value, ...]]
+    """By step: the values that nobody takes after it."""
+    given: dict[str, list[Blob | None]] = field(default_factory=dict)
     """The values of steps that ran, each until the last step that takes it is settled."""
     fetched: dict[str, bytes] = field(default_factory=dict)
     """By digest: what was read from the cache for the step at hand."""
-    over: set[Value] = field(default_factory=set)
-    """Values whose last taker is settled: those that are made again are let go of at once."""
     again: list[Value] = field(default_factory=list)
     """Values that were made again for the step at hand."""
+    _over: set[Value] = field(default_factory=set)
+    """See `over`; empty as long as nobody asked."""
 
     def read(self, origin: From) -> bytes | None:
         """The bytes of an output of a settled step; None if they were evicted, or are of a type that is gone."""
-        given = self.given.get((origin.step, origin.output))
-        if given:
-            return given.data
+        given = self.given.get(origin.step)
+        if given and (blob := given[origin.output]):
+            return blob.data
         outcome = self.outcomes[origin.step]
         if not isinstance(outcome, Done):
             return None
@@ -56,24 +58,42 @@ class Held:
 
     def keep(self, step: str, blobs: tuple[Blob, ...]) -> None:
         """Hold what a step gave."""
-        for at, blob in enumerate(blobs):
-            self.given[step, at] = blob
+        self.given[step] = [*blobs]
 
     def put_down(self, taken: Iterable[From]) -> None:
         """Hold no longer what a step took that was made again, if the cache has it now."""
         for origin in taken:
             value = origin.step, origin.output
-            if value in self.over and value in self.given and self.cache.holds(self.given[value].digest):
-                del self.given[value]
+            given = self.given.get(origin.step)
+            blob = given[origin.output] if given else None
+            if blob and value in self.over() and self.cache.holds(blob.digest):
+                self._drop(value)
 
-    def let_go(self, released: tuple[Value, ...]) -> None:
-        """A step is settled, the last that takes these: hold neither them, nor what was only read for it."""
+    def let_go(self, step: str) -> None:
+        """A step is settled: hold neither the values that it was the last to take, nor what was only read for it."""
+        released = self.releases.get(step, ())
         if self.fetched:
             self.fetched.clear()
-        self.over.update(released)
-        again = [value for value in self.again if value in self.over] if self.again else ()
-        for value in (*released, *again):
-            self.given.pop(value, None)
-            if self.loaded.used:
-                self.loaded.let_go(value, self.outcomes, self.over, self.read)
-        self.again.clear()
+        for value in released:
+            self._drop(value)
+        if self.again or (released and (self._over or self.loaded.used)):
+            self.over().update(released)
+            again = [value for value in self.again if value in self._over]
+            for value in again:
+                self._drop(value)
+            for value in (*released, *again):
+                self.loaded.let_go(value, self.outcomes, self._over, self.read)
+            self.again.clear()
+
+    def over(self) -> set[Value]:
+        """Values whose last taker is settled: those that are made again are let go of at once."""
+        if not self._over:  # of most runs, where nothing is made again and no weights are in memory, never
+            self._over.update(value for step in self.outcomes for value in self.releases.get(step, ()))
+        return self._over
+
+    def _drop(self, value: Value) -> None:
+        step, at = value
+        if given := self.given.get(step):
+            given[at] = None
+            if not any(given):
+                del self.given[step]

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal
 
 from graph.cache import Cache
@@ -115,8 +116,12 @@ def note(
             cache.note_again(before[0])
             return
     ending: Ending = "stopped" if stopped else "done" if finished.ok else "failed"
-    computed = sum(node.seconds for node in ended if node.action != "hit")
-    saved = sum(node.seconds for node in ended if node.action == "hit")
+    computed = saved = 0.0
+    for node in ended:
+        if node.action == "hit":
+            saved += node.seconds
+        else:
+            computed += node.seconds
     past = Past(
         asked, ending, finished.seconds, finished.ran, finished.hits, finished.skipped, finished.failed,
         computed, saved, ended, outputs, dict(versions()),
@@ -143,7 +148,7 @@ def read(noted: Noted) -> Past | None:
 def _told(past: Past) -> bytes:
     nodes = past.nodes
     if len(nodes) > MOST_NODES:
-        nodes = tuple(node for node in nodes if node.action != "hit")[:MOST_NODES]
+        nodes = tuple(islice((node for node in nodes if node.action != "hit"), MOST_NODES))
     told = {"format": FORMAT, "asked": past.asked.as_json()} | {name: getattr(past, name) for name in _PLAIN}
     told["nodes"] = [_node(node) for node in nodes]
     told["outputs"] = [{name: getattr(output, name) for name in _OUTPUT} for output in past.outputs]
