@@ -249,7 +249,7 @@ def test_memory_is_measured_where_the_peak_grows() -> None:
     del block
     again = watch(Say, "cpu")
 
-    assert 60 << 20 < grown.memory
+    assert 48 << 20 < grown.memory  # of 64; what else the process lets go of meanwhile counts against it
     assert Spent() == replace(again(), stays=0)
 
 
