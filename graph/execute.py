@@ -344,6 +344,8 @@ class _Run:
 
         Evicted chains may be long: this keeps a stack of its own, and of what it makes no more than is taken next.
         """
+        if step.name not in self.outcomes and self.held.has_all(step):
+            return False
         if not self.held.lost(taken := taken_by(step, self.outcomes)):
             return False
         open_ = [(step, taken)]

@@ -12,6 +12,7 @@ from graph.made import is_known
 from graph.plan import Value
 from graph.ready import Done, Outcome
 from graph.sources import From
+from graph.steps import Step
 
 
 @dataclass
@@ -24,8 +25,8 @@ class Held:
     """Of the steps that are settled, by name: the run's own."""
     releases: Mapping[str, tuple[Value, ...]]
     """By step: the values that nobody takes after it."""
-    given: dict[str, list[Blob | None]] = field(default_factory=dict)
-    """The values of steps that ran, each until the last step that takes it is settled."""
+    given: dict[str, tuple[Blob | None, ...]] = field(default_factory=dict)
+    """By step that ran: its values, each until the last step that takes it is settled. None without any."""
     fetched: dict[str, bytes] = field(default_factory=dict)
     """By digest: what was read from the cache for the step at hand."""
     again: list[Value] = field(default_factory=list)
@@ -49,6 +50,13 @@ class Held:
             self.fetched[digest] = data
         return self.fetched[digest]
 
+    def has_all(self, step: Step) -> bool:
+        """Whether all that a step takes is at hand, for a step that is not settled yet: nothing else is looked at.
+
+        What a step takes that is still to be settled is let go of by nobody; so it is enough that what gave it ran.
+        """
+        return all(map(self.given.__contains__, step.needs))
+
     def lost(self, taken: Iterable[From]) -> str:
         """The first step of these whose value cannot be read; "" if all of them can."""
         for origin in taken:
@@ -58,7 +66,7 @@ class Held:
 
     def keep(self, step: str, blobs: tuple[Blob, ...]) -> None:
         """Hold what a step gave."""
-        self.given[step] = [*blobs]
+        self.given[step] = blobs
 
     def put_down(self, taken: Iterable[From]) -> None:
         """Hold no longer what a step took that was made again, if the cache has it now."""
@@ -67,7 +75,7 @@ class Held:
             given = self.given.get(origin.step)
             blob = given[origin.output] if given else None
             if blob and value in self.over() and self.cache.holds(blob.digest):
-                self._drop(value)
+                self._drop(*value)
 
     def let_go(self, step: str) -> None:
         """A step is settled: hold neither the values that it was the last to take, nor what was only read for it."""
@@ -75,12 +83,12 @@ class Held:
         if self.fetched:
             self.fetched.clear()
         for value in released:
-            self._drop(value)
+            self._drop(*value)
         if self.again or (released and (self._over or self.loaded.used)):
             self.over().update(released)
             again = [value for value in self.again if value in self._over]
             for value in again:
-                self._drop(value)
+                self._drop(*value)
             for value in (*released, *again):
                 self.loaded.let_go(value, self.outcomes, self._over, self.read)
             self.again.clear()
@@ -91,9 +99,10 @@ class Held:
             self._over.update(value for step in self.outcomes for value in self.releases.get(step, ()))
         return self._over
 
-    def _drop(self, value: Value) -> None:
-        step, at = value
-        if given := self.given.get(step):
-            given[at] = None
-            if not any(given):
-                del self.given[step]
+    def _drop(self, step: str, at: int) -> None:
+        given = self.given.pop(step, None)
+        if given is None or len(given) == 1:  # as nearly all are
+            return
+        rest = tuple(None if other == at else blob for other, blob in enumerate(given))
+        if any(rest):
+            self.given[step] = rest

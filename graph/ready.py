@@ -115,7 +115,7 @@ def prepare(step: Step, outcomes: Outcomes, read: Read, world: World) -> Ready |
         node = step.instance or _instance(step, outcomes, read)
         inputs = {}
         for name, source in step.inputs.items():
-            inputs[name] = _digest(source, outcomes, read)
+            inputs[name] = _arriving(source, outcomes, read)
         placed = _placed(step, outcomes, read, world) if step.accelerated else _ANYWHERE
     except _Unknown as unknown:
         return Wait((unknown.step,))
@@ -188,7 +188,9 @@ def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:
     if isinstance(source, Constant):
         return source.value
     if isinstance(source, Gather):
-        return [value_of(item, outcomes, read) for item in source.items]
+        return [
+            _read(item, read) if isinstance(item, From) else value_of(item, outcomes, read) for item in source.items
+        ]
     if isinstance(source, Blend):
         return "".join(part if isinstance(part, str) else _text(_read(part, read)) for part in source.parts)
     taken = chosen(source, outcomes)
@@ -256,13 +258,18 @@ def _said(node: Node, files: Mapping[str, FileRef], memo: Memo) -> dict[str, obj
     return said | {name: Content(digest_of(file, memo)) for name, file in files.items()} if files else said
 
 
-def _digest(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
+def _arriving(source: Source, outcomes: Outcomes, read: Read) -> str | list[str]:
+    """The digest of what arrives at a port; of a list, one for each of its items."""
+    if isinstance(source, Gather):
+        return [_digest(item, outcomes, read) for item in source.items]
+    return _digest(source, outcomes, read)
+
+
+def _digest(source: Constant | From | Choice | Blend, outcomes: Outcomes, read: Read) -> str:
     if isinstance(source, From) and source.item is None:
         outcome = outcomes[source.step]
         assert isinstance(outcome, Done)
         return outcome.digests[source.output]
-    if isinstance(source, Gather):
-        return [str(_digest(item, outcomes, read)) for item in source.items]
     if isinstance(source, (Constant, Blend)):
         value = value_of(source, outcomes, read)
         return _text_digest(value) if isinstance(value, str) else encode(value).digest
