@@ -181,7 +181,11 @@ class _Run:
 
     def _still_holds(self, step: Step, ready: Ready) -> bool:
         """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
-        return not self._bring(step) and not self.moved and not ready.files
+        return not self._had_to_bring(step) and not self.moved and not ready.files
+
+    def _had_to_bring(self, step: Step) -> bool:
+        """Bring what a step takes that is not settled yet; its values are mostly at hand."""
+        return not self.held.has_all(step) and self._bring(step)
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -196,7 +200,7 @@ class _Run:
         if found:
             self.cache.touch(found.outputs)
             self._hit(step, ready, found)
-        elif self._bring(step):
+        elif self._had_to_bring(step):
             self._settle_unknown(step)
         else:
             self._run(step, ready, self._reasons.why(step, ready, forced=forced))
@@ -344,8 +348,6 @@ class _Run:
 
         Evicted chains may be long: this keeps a stack of its own, and of what it makes no more than is taken next.
         """
-        if step.name not in self.outcomes and self.held.has_all(step):
-            return False
         if not self.held.lost(taken := taken_by(step, self.outcomes)):
             return False
         open_ = [(step, taken)]
