@@ -16,6 +16,7 @@ FLOORS = (
         "mounts",
         "contrast",
         "codec",
+        "records",
     ),
     ("values", "filerefs", "syntax", "report", "metadata", "quantities"),
     ("outputs", "document", "node", "files", "credentials", "likeness"),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -17,13 +17,15 @@ from pydantic.fields import FieldInfo
 from graph.errors import DarkroomError, nearest
 from graph.filerefs import FileRef
 from graph.node import SCALARS, Node, without_none
+from graph.records import record
 
 SEEDS = 2**64
 """Below it are the seeds that torch takes."""
 _NUMBERS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
-class Given(NamedTuple):
+@record
+class Given:
     """A plain value for a parameter, with the words of the user."""
 
     value: str | int | float | bool | None

@@ -7,6 +7,7 @@ step's first port that takes one decides. What a file proposes is checked as a w
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from graph.errors import MissingError, suggest
 from graph.fields import Given, checked, file_parameters, fitted
@@ -74,7 +75,8 @@ def _completed(scope: Scope, step: Step, values: Values, proposed: Mapping[str, 
         return step
     fixed = {**step.fixed, **added}
     instance, complaints = checked(step.node, fixed)
-    whole = step._replace(
+    whole = replace(
+        step,
         fixed=fixed,
         instance=None if step.linked else instance,
         proposed={name: proposed[name] for name in added},

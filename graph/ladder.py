@@ -132,7 +132,7 @@ def _rungs(ready: Ready, devices: Sequence[Device]) -> list[str]:
 def _lifted(foot: Ready, rung: str, devices: Sequence[Device]) -> Ready:
     placed = _placed(foot.placed, rung, devices)
     text = revised(foot.recipe, precision=placed.precision, saving=rung if rung in _OF_NODES else "")
-    return foot._replace(recipe=text, key=key_of(text), placed=placed, rung=rung, foot=foot)
+    return replace(foot, recipe=text, key=key_of(text), placed=placed, rung=rung, foot=foot)
 
 
 def _placed(foot: Placed, rung: str, devices: Sequence[Device]) -> Placed:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from graph.errors import Mistake, Place, suggest
 from graph.fields import Given
 from graph.node import SCALARS, Node, Output, outputs
+from graph.records import record
 from graph.registry import Registry
 from graph.sources import Constant, From, Source
 from graph.workflow import Link, Workflow
@@ -17,7 +18,8 @@ _PATIENCE = 500_000
 _PARAM_TYPES: dict[str, Any] = {"text": str, "path": str, "integer": int, "number": float, "boolean": bool}
 
 
-class Found(NamedTuple):
+@record
+class Found:
     """What a reference stands for."""
 
     type: Any

@@ -21,7 +21,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from graph.ages import ALWAYS, is_fresh
 from graph.cache import Cache, Result
@@ -33,6 +33,7 @@ from graph.node import outputs
 from graph.outputs import still_there
 from graph.pace import builds
 from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World, prepare
+from graph.records import record
 from graph.sources import From, origins
 from graph.steps import Graph, Step, writes_files
 from graph.values import SavedFile
@@ -42,7 +43,8 @@ Value = tuple[str, int]
 """An output of a step: the step's name, and which output."""
 
 
-class Planned(NamedTuple):
+@record
+class Planned:
     """What is decided for one step."""
 
     step: Step

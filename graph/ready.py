@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from graph.code import Codes
 from graph.codec import decode, encode
@@ -24,17 +24,20 @@ from graph.files import Memo, digest_of
 from graph.keys import CODE, Content, key_of, recipe
 from graph.node import Node, parameters
 from graph.placement import Device, Placed, place
+from graph.records import record
 from graph.sources import Blend, Choice, Constant, From, Gather, Source, origins
 from graph.steps import Step, model_ports, writes_files
 
 
-class Done(NamedTuple):
+@record
+class Done:
     """A step has a result: the digests of its outputs."""
 
     digests: tuple[str, ...]
 
 
-class Off(NamedTuple):
+@record
+class Off:
     """A step has no result and will not have one: it is skipped, or it failed."""
 
     why: str
@@ -61,7 +64,8 @@ class World:
     codes: Codes = field(default_factory=Codes)
 
 
-class Ready(NamedTuple):
+@record
+class Ready:
     """All that a step needs is known."""
 
     node: Node
@@ -76,7 +80,8 @@ class Ready(NamedTuple):
     """Of a step on a rung: what it is where memory is not short."""
 
 
-class Wait(NamedTuple):
+@record
+class Wait:
     """Not known yet: the results of these steps."""
 
     steps: tuple[str, ...]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from graph.records import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,8 @@ class Constant:
     value: str | int | float | bool | None
 
 
-class From(NamedTuple):
+@record
+class From:
     """An output of another step."""
 
     step: str

@@ -6,25 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from graph.ages import NEVER
 from graph.conditions import Condition
 from graph.entries import Input
 from graph.errors import Mistake, Place
 from graph.filerefs import Default
 from graph.node import Node, outputs, ports
+from graph.records import record
 from graph.sources import Choice, From, Source
 from graph.values import ModelHandle, Raster, SavedFile
 from graph.workflow import Workflow
 
 
-class Step(NamedTuple):
-    """A node with its kind known, its parameters checked and its links resolved.
-
-    A named tuple, like all that is made once a node: it takes a third of the time of a frozen dataclass.
-    """
+@record
+class Step:
+    """A node with its kind known, its parameters checked and its links resolved."""
 
     name: str
     kind: str
@@ -42,23 +39,23 @@ class Step(NamedTuple):
     """The steps that must be settled before this one."""
     instance: Node | None
     """The node itself, where all its parameters are known."""
-    when: Condition | None = None
+    when: Condition | None
     """What is left to be seen of its condition."""
-    facts: Mapping[str, Source] = MappingProxyType({})
+    facts: Mapping[str, Source]
     """What the references of the condition stand for."""
-    off: str = ""
+    off: str
     """Why it is skipped, where the file alone says so."""
-    device: str | None = None
-    cache: bool = True
-    fresh: str = NEVER
+    device: str | None
+    cache: bool
+    fresh: str
     """How old a result from the cache may be; see `graph.ages`."""
-    folder: Path = Path()
+    folder: Path
     """What a relative path starts from that another step gives: the workflow's folder."""
-    own: Mapping[str, Input] = MappingProxyType({})
+    own: Mapping[str, Input]
     """What the node itself says, by port or parameter."""
-    defaults: Mapping[str, Input] = MappingProxyType({})
+    defaults: Mapping[str, Input]
     """What the workflow's defaults say of its kind."""
-    proposed: Mapping[str, Default] = MappingProxyType({})
+    proposed: Mapping[str, Default]
     """What a model that it takes brings along, of what neither says."""
 
     def place_of(self, name: str) -> Place:

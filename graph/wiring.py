@@ -14,6 +14,7 @@ from types import MappingProxyType
 from graph.conditions import Condition, holds, links
 from graph.errors import DarkroomError, MissingError, Mistake, Place, WorkflowError, suggest
 from graph.fields import Given, checked, fitted, scalar_of, shown
+from graph.filerefs import Default
 from graph.inherited import inherit
 from graph.lookup import Found, Scope, fits, resolve
 from graph.node import SCALARS, Node, Port, outputs, parameters, ports, type_name
@@ -28,6 +29,7 @@ from graph.wanted import find_wanted, idle, unsaved, unused, writers
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
 _NOTHING: Mapping[str, Input] = MappingProxyType({})
+_NO_DEFAULTS: Mapping[str, Default] = MappingProxyType({})
 _NO_FACTS: Mapping[str, Source] = MappingProxyType({})
 DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
 """What a device may be called, on whatever machine it is."""
@@ -117,6 +119,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         folder=scope.workflow.folder,
         own=entry.inputs,
         defaults=defaults,
+        proposed=_NO_DEFAULTS,
     )
 
 
