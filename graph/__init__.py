@@ -1,6 +1,7 @@
 """The engine: reads, checks, plans, runs and remembers workflows. No torch, and no node by name."""
 
 FLOORS = (
+    ("records",),
     (
         "errors",
         "events",
@@ -16,7 +17,6 @@ FLOORS = (
         "mounts",
         "contrast",
         "codec",
-        "records",
     ),
     ("values", "filerefs", "syntax", "report", "metadata", "quantities"),
     ("outputs", "document", "node", "files", "credentials", "likeness"),

@@ -12,12 +12,12 @@ import codecs
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
 from graph.errors import Mistake, Place, WorkflowError
+from graph.records import record
 from graph.syntax import QUOTE_COMMENT, explain, named
 
 MAX_BYTES = 8 * 2**20
@@ -38,7 +38,7 @@ _ENCODINGS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scalar:
     """One value, or one key."""
 
@@ -49,7 +49,7 @@ class Scalar:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Items:
     """A YAML sequence."""
 
@@ -57,7 +57,7 @@ class Items:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Table:
     """A YAML mapping. No two keys have the same text."""
 

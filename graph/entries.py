@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from sys import intern
 
 from graph.ages import TAKES, lasts
 from graph.conditions import Condition, Truth, parse_condition
 from graph.document import Branch, Items, Scalar, Table
 from graph.errors import Mistake, Place, WorkflowError
+from graph.records import record
 from graph.references import Expression, Link, Literal, described, expression, reference, within
 from graph.syntax import named
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Input:
     """One `port_or_param: value` of a node, or of the defaults of a kind."""
 
@@ -24,7 +24,7 @@ class Input:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """One node as the file has it, its kind not yet looked up."""
 

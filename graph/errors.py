@@ -19,11 +19,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from graph.records import record
+
 _CONTROLS = {code: "·" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 """Signs in names from files that a terminal would obey: they would clear it, or write over what was said."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where in a text something stands. Lines and columns count from 1, columns in characters."""
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from sys import intern
 
 from graph.document import Branch, Items, Scalar, Table
 from graph.errors import Mistake, Place
+from graph.records import record
 from graph.syntax import named
 
 NAME = r"[^\W\d][\w-]*"
 """What params, nodes and ports may be called: letters of any script, digits, "_" and "-"."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Literal:
     """A value written in the file, or set from outside."""
 
@@ -27,7 +28,7 @@ class Literal:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Link:
     """A reference to a param or to an output of a node: `$name`, `$name.port`, `$name.port.0`."""
 
@@ -39,7 +40,7 @@ class Link:
         return "$" + ".".join((self.name, *map(str, self.path))) if self.path else f"${self.name}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Template:
     """A text with references in it: `a ${name} b`. Always gives a text."""
 
@@ -47,7 +48,7 @@ class Template:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class First:
     """The first of several references whose node was not skipped: `{first: [$a, $b]}`."""
 
@@ -55,7 +56,7 @@ class First:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Many:
     """A YAML list as the value of one input."""
 
