@@ -45,6 +45,7 @@ FLOORS = (
     ("turns", "results"),
     ("loaded",),
     ("held",),
+    ("remaking",),
     ("execute",),
     ("laying",),
     ("console", "views", "reference", "schema", "drawing", "housekeeping", "doctor", "words", "requests"),

@@ -79,12 +79,14 @@ class Shared:
 class Running:
     """The context of one step."""
 
-    __slots__ = ("_anew", "_ready", "_run", "_step", "bookmark")
+    __slots__ = ("_anew", "_ready", "_run", "_step", "bookmark", "remarks")
 
     def __init__(self, step: Step, ready: Ready, run: Shared, *, anew: bool) -> None:
         """anew: the step is not to go on from what an earlier run left."""
         self.bookmark: Resuming | None = None
         """Begun when the node first asks for what was left, or says how far it is with a mark: most never do."""
+        self.remarks: list[str] = []
+        """What the node warned of."""
         self._step = step
         self._ready = ready
         self._run = run
@@ -123,6 +125,7 @@ class Running:
         return self.bookmark
 
     def warn(self, message: str) -> None:
+        self.remarks.append(message)
         self._run.sink.emit(Warned(message, self._step.name))
 
     def digest(self, file: FileRef) -> str:

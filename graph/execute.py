@@ -18,7 +18,7 @@ from pathlib import Path
 from graph.ages import NEVER
 from graph.asking import asked_of
 from graph.cache import Cache, Result
-from graph.codec import Blob
+from graph.codec import Blob, encode
 from graph.context import Running, Shared, Stop
 from graph.costs import Meter
 from graph.deliver import Courier, Delivery
@@ -41,14 +41,14 @@ from graph.held import Held
 from graph.history import note
 from graph.ladder import at_foot, can_be_had, climb, prepared
 from graph.loaded import Loaded
-from graph.made import QUICK, encoded, surprise
-from graph.node import outputs, returned, run_apart
+from graph.made import QUICK, encoded, remarks, surprise
+from graph.node import returned, run_apart
 from graph.pace import over_many_objects
 from graph.plan import Plan, Planned, find
 from graph.provenance import versions
-from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, taken_by, value_of
+from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, value_of
+from graph.remaking import Remaking
 from graph.results import Results, finished
-from graph.sources import From
 from graph.steps import Step
 from graph.turns import Turns
 from graph.values import ModelHandle
@@ -84,7 +84,7 @@ def execute(
     stop, loaded, outcomes = stop or Stop(), Loaded(plan.graph.steps, release), dict[str, Outcome]()
     held, turns = Held(cache, loaded, outcomes, plan.releases), Turns(plan, cache, sink, stop)
     run = _Run(plan, cache, sink, world, stop, held, turns, watch, outcomes)
-    courier = Courier(plan.graph, cache, world, run.obtain, run.found)
+    courier = Courier(plan.graph, cache, world, run.remaking.obtain, run.found)
     stopped: Stopped | None = None
     try:
         for planned in plan.steps:
@@ -122,6 +122,7 @@ def _results(run: _Run, delivery: Delivery, seconds: float, *, stopped: bool) ->
         run.finished,
         {name: outcome.digests for name, outcome in run.outcomes.items() if isinstance(outcome, Done)},
         run.files,
+        run.remarks,
     )
 
 
@@ -139,13 +140,11 @@ class _Run:
     watch: Watch
     outcomes: dict[str, Outcome]
     finished: dict[str, NodeFinished] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
-    """Steps whose values are lost and could not be made again."""
-    moved: bool = False
-    """A step that was run again gave other bytes than before."""
     files: dict[str, Path] = field(default_factory=dict)
     """By digest: where the files and models lie that the settled steps name."""
     failures: list[Failure] = field(default_factory=list)
+    remarks: dict[str, list[str]] = field(default_factory=dict)
+    """What nodes warned of, now or when they made what is known."""
 
     def settle(self, planned: Planned) -> None:
         """Bring one step to its end, whatever that is, and let go of what nobody takes any more.
@@ -181,11 +180,7 @@ class _Run:
 
     def _still_holds(self, step: Step, ready: Ready) -> bool:
         """Whether what was planned is so now: no input came out otherwise when made again, no file can have changed."""
-        return not self._had_to_bring(step) and not self.moved and not ready.files
-
-    def _had_to_bring(self, step: Step) -> bool:
-        """Bring what a step takes that is not settled yet; its values are mostly at hand."""
-        return not self.held.has_all(step) and self._bring(step)
+        return not self.remaking.bring(step) and not self.remaking.moved and not ready.files
 
     def _settle_unknown(self, step: Step) -> None:
         ready = self._prepared(step)
@@ -200,7 +195,7 @@ class _Run:
         if found:
             self.cache.touch(found.outputs)
             self._hit(step, ready, found)
-        elif self._had_to_bring(step):
+        elif self.remaking.bring(step):
             self._settle_unknown(step)
         else:
             self._run(step, ready, self._reasons.why(step, ready, forced=forced))
@@ -211,7 +206,7 @@ class _Run:
         forced = step.name in self.plan.forced
         while isinstance(ready := prepare(*asked) if forced else prepared(*asked, self.cache), Wait):
             for name in ready.steps:
-                self._remake(self.plan.graph.steps[name])
+                self.remaking.remake(self.plan.graph.steps[name])
         return ready
 
     @cached_property
@@ -233,6 +228,10 @@ class _Run:
 
     def _hit(self, step: Step, ready: Ready, result: Result) -> None:
         self.outcomes[step.name] = Done(result.outputs)
+        if said := remarks(step, result.outputs, self.cache.blob):
+            self.remarks[step.name] = said
+            for message in said:
+                self.sink.emit(Warned(message, step.name))
         self._finish(step, "hit", result.seconds, ready=ready)
 
     def _finish(
@@ -295,18 +294,24 @@ class _Run:
         bookmark = context.bookmark
         if not bookmark or not bookmark.steps:
             self.meter.note(step, ready, seconds, used, blobs)
-        self._keep(step, ready, blobs, bookmark.whole(seconds) if bookmark else seconds, used.memory)
+        whole = bookmark.whole(seconds) if bookmark else seconds
+        self._keep(step, ready, blobs, context.remarks, whole, used.memory)
         return seconds
 
-    def _keep(self, step: Step, ready: Ready, blobs: tuple[Blob, ...], seconds: float, memory: int) -> None:
-        digests = tuple(map(_DIGEST, blobs))
+    def _keep(
+        self, step: Step, ready: Ready, blobs: tuple[Blob, ...], said: list[str], seconds: float, memory: int
+    ) -> None:
+        every = (*blobs, encode(said)) if said else blobs
+        digests = tuple(map(_DIGEST, every))
         before = self._expected(step, ready, seconds)
-        if before and before != digests and (word := surprise(step, blobs)):
+        if before and before[: len(blobs)] != digests[: len(blobs)] and (word := surprise(step, blobs)):
             self.sink.emit(Warned(word, step.name))
         self.held.keep(step.name, blobs)
+        if said:
+            self.remarks[step.name] = said
         self.outcomes[step.name] = Done(digests)
         if step.cache:
-            self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time(), memory), blobs)
+            self.cache.remember(Result(ready.key, digests, ready.recipe, seconds, time.time(), memory), every)
 
     def _expected(self, step: Step, ready: Ready, seconds: float) -> tuple[str, ...]:
         """What this key gave before, in this run or whenever it was; in another process meanwhile, if it took long."""
@@ -323,68 +328,15 @@ class _Run:
         """What a step and those before it told beside pictures."""
         return findings(self.plan.graph, step, self.outcomes, self.held.read)
 
-    def obtain(self, origin: From) -> bytes:
-        """The bytes of an output of a settled step; the step is run again if they were evicted.
-
-        Raises Stopped if it would have to be, and the user asked to stop; StepError where that fails.
-        """
-        self.held.fetched.clear()
-        data = self.held.read(origin)
-        if data is None:
-            self.stop.check()
-            self._remake(self.plan.graph.steps[origin.step])
-            data = self.held.read(origin)
-        if data is None:
-            raise StepError(f"{origin.step} was made again, and evicted at once", hint="Run it again.")
-        return data
-
-    def _remake(self, step: Step) -> None:
-        """Run a step again whose values are lost."""
-        self._bring(step)
-        self._again(step)
-
-    def _bring(self, step: Step) -> bool:
-        """Make sure that every value a step takes can be read; tell whether one had to be made again.
-
-        Evicted chains may be long: this keeps a stack of its own, and of what it makes no more than is taken next.
-        """
-        if not self.held.lost(taken := taken_by(step, self.outcomes)):
-            return False
-        open_ = [(step, taken)]
-        remade = False
-        while open_:
-            last, taken = open_[-1]
-            if lost := self.held.lost(taken):
-                if lost in self.gone:
-                    raise Gone(lost)
-                need = self.plan.graph.steps[lost]
-                open_.append((need, taken_by(need, self.outcomes)))
-                continue
-            open_.pop()
-            if open_:
-                self._again(last)
-                self.held.put_down(taken_by(last, self.outcomes))
-                remade = True
-        return remade
+    @cached_property
+    def remaking(self) -> Remaking:
+        return Remaking(self.plan.graph.steps, self.held, self.outcomes, self.stop, self._again, self._fail)
 
     def _again(self, step: Step) -> None:
-        """Run a step again. If that fails it is told as its own failure, and what takes its values is skipped."""
-        if step.name in self.gone:
-            raise Gone(step.name)
-        before = self.outcomes[step.name]
-        try:
-            ready = self._prepared(step)
-            if not isinstance(ready, Ready):
-                raise StepError(f"{step.name} cannot be made again: {ready.why}")
-            self._run(step, ready, "its result is no longer in the cache")
-        except (Stopped, KeyboardInterrupt, Gone):
-            raise
-        except BaseException as error:
-            self.gone.add(step.name)
-            self._fail(step, error)
-            raise Gone(step.name) from error
-        self.moved = self.moved or self.outcomes[step.name] != before
-        self.held.again += [(step.name, at) for at in range(len(outputs(step.node)))]
+        ready = self._prepared(step)
+        if not isinstance(ready, Ready):
+            raise StepError(f"{step.name} cannot be made again: {ready.why}")
+        self._run(step, ready, "its result is no longer in the cache")
 
     def _note_files(self, ready: Ready) -> None:
         for file in ready.files:

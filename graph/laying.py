@@ -80,6 +80,7 @@ def lay(
         "variables": (variables := sorted(seen.variables)),
         "environment": environment(variables),
         "steps": [_step(step, results) for step in graph.steps],
+        "remarks": results.remarks,
         "outputs": [_output(graph, output) for output in results.saved],
         "files": [file for file in written if file],
     }

@@ -8,6 +8,7 @@ from itertools import chain
 
 from graph.codec import decode, encode
 from graph.made import gives_handles, handles, weights_of
+from graph.node import outputs
 from graph.plan import Value
 from graph.ready import Done, Outcome, Read
 from graph.sources import From
@@ -41,7 +42,7 @@ class Loaded:
         """
         if (digest := _digest(value, outcomes)) not in self.used:
             return
-        still_open = {_digest(other, outcomes): other for other in _open(outcomes, over)}
+        still_open = {_digest(other, outcomes): other for other in _open(self.steps, outcomes, over)}
         needed = {weights_of(handle) for other in still_open.values() for handle in self._handles(other, read)}
         for handle in () if digest in still_open else self.used.pop(digest):
             if weights_of(handle) not in needed:
@@ -58,10 +59,10 @@ class Loaded:
         return tuple(handles(decode(data))) if data else ()
 
 
-def _open(outcomes: Mapping[str, Outcome], over: Collection[Value]) -> Iterator[Value]:
+def _open(steps: Mapping[str, Step], outcomes: Mapping[str, Outcome], over: Collection[Value]) -> Iterator[Value]:
     """The values that a step to come may take; two steps may have loaded one model."""
     for name, outcome in outcomes.items():
-        count = len(outcome.digests) if isinstance(outcome, Done) else 0
+        count = len(outputs(steps[name].node)) if isinstance(outcome, Done) else 0
         yield from (value for at in range(count) if (value := (name, at)) not in over)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -63,6 +63,18 @@ def surprise(step: Step, blobs: tuple[Blob, ...]) -> str:
     if step.fresh != NEVER or any(isinstance(decode(blob.data), SavedFile) for blob in blobs):
         return ""
     return f"a {step.kind} gave other values for the same inputs than before: it is not deterministic"
+
+
+def remarks(step: Step, digests: Sequence[str], read: Callable[[str], bytes | None]) -> list[str]:
+    """What a node warned of when it made a result, which stands behind its values; nothing where it was evicted.
+
+    digests: of all that the result holds.
+    """
+    for digest in digests[len(outputs(step.node)) :]:
+        if data := read(digest):
+            found = decode(data) if is_known(data) else ()
+            return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+    return []
 
 
 def gives_handles(step: Step, output: int) -> bool:

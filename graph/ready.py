@@ -31,9 +31,10 @@ from graph.steps import Step, model_ports, writes_files
 
 @record
 class Done:
-    """A step has a result: the digests of its outputs."""
+    """A step has a result."""
 
     digests: tuple[str, ...]
+    """Of its outputs, and behind them of its node's remarks, if it had any."""
 
 
 @record

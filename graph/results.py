@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Results:
     """Of the outputs of each node that has some."""
     files: Mapping[str, Path] = field(default_factory=dict)
     """By digest: the files and models that parameters named."""
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By node: what it warned of, now or when it made what is known."""
 
 
 def finished(results: Results) -> RunFinished:

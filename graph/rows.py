@@ -25,7 +25,7 @@ class Result(NamedTuple):
 
     key: str
     outputs: tuple[str, ...]
-    """Digests of the outputs' blobs, main output first."""
+    """Digests of the outputs' blobs, main output first. Behind them that of what the node warned of, if it did."""
     recipe: str
     """The canonical JSON whose sha256 is the key."""
     seconds: float

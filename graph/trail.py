@@ -35,7 +35,7 @@ from graph.signatures import STARTS
 from graph.standing import as_typed, stands
 from graph.witness import environment, stamp
 
-FORMAT = 2
+FORMAT = 3
 TRAIL = "trail"
 """The space of notes that hold trails, by name."""
 ROOT = Path(__file__).resolve().parent.parent
@@ -160,6 +160,8 @@ def _repeated(trail: Trail, cache: Cache, sink: Sink, start: float) -> RunFinish
     sink.emit(RunStarted(trail["workflow"], len(nodes), 1, tuple((node.node, node.kind) for node in nodes)))
     cache.touch(digest for step in trail["steps"] for digest in step[DIGESTS])
     for node in nodes:
+        for message in trail["remarks"].get(node.node, ()):
+            sink.emit(Warned(message, node.node))
         sink.emit(node)
     hits = sum(node.action == "hit" for node in nodes)
     outputs = tuple(_output(*output) for output in trail["outputs"])

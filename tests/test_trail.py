@@ -124,6 +124,21 @@ def test_a_run_that_is_followed_tells_what_a_planned_one_tells(desk: Desk) -> No
     assert {"hit"} == {event["action"] for event in followed if event["event"] == "node_finished"}
 
 
+def test_a_run_that_is_followed_warns_as_the_first_one_did(desk: Desk) -> None:
+    Path("own/mine.py").write_text(NODE.replace("        return 1", '        ctx.warn("one is few")\n        return 1'))
+
+    def warned() -> list[str]:
+        assert 0 == runner.main(["run", *WORDS])
+        return [line for line in desk.capsys.readouterr().err.splitlines() if line.startswith("warning")]
+
+    first, followed = warned(), warned()
+    _another_picture()
+    planned = warned()
+
+    assert 2 == len(desk.planned)
+    assert ["warning: mine: one is few"] == first == followed == planned
+
+
 def test_a_cache_that_is_opened_twice_warns_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graph.cache.network", lambda folder: "nfs4")
     runner.main(["run", *WORDS])
