@@ -32,6 +32,7 @@ FLOORS = (
     ("index", "runs", "bookmarks", "rows"),
     ("store",),
     ("memory", "placement", "leases", "absent", "eviction", "letters", "hindsight"),
+    ("batch",),
     ("disk",),
     ("cache", "remote"),
     ("history", "tiered"),

@@ -7,19 +7,20 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from graph import hindsight, runs
 from graph.absent import Absent
+from graph.batch import Batch
 from graph.bookmarks import Bookmarks
 from graph.eviction import keep_within
+from graph.hindsight import LATEST
 from graph.index import is_broken, is_busy
 from graph.leases import Leases
-from graph.memory import Memory
 from graph.runs import NOW, Noted
-from graph.store import Note, Result, Store
+from graph.store import Result, Store
 
 if TYPE_CHECKING:  # see graph/store.py
     from graph.codec import Blob
@@ -32,10 +33,6 @@ _WAIT = 0.05
 last one took long, after _SHARE times as long as that, up to _MOST_WAIT: the more a batch holds, the less it costs."""
 _SHARE = 10
 _MOST_WAIT = 0.5
-_BATCH = 8192
-"""Results after which a batch is committed in any case."""
-_MOST_BYTES = 64 << 20
-"""Bytes after which a batch is committed in any case."""
 LED = "led"
 """The space of notes that tell which trail led to the latest keys of a workflow; none where another run came since."""
 _KNOWN = 20_000
@@ -65,7 +62,7 @@ class Disk:
         self._lock = threading.RLock()
         self._committing = threading.Lock()
         """Never asked for by who has `_lock`."""
-        self._waiting: tuple[_Batch, ...] = (_Batch(),)
+        self._waiting: tuple[Batch, ...] = (Batch(),)
         """What is not committed: what was remembered last, and behind it what is being written just now."""
         self._known: dict[str, Result] = {}
         self._latest: dict[str, dict[str, str]] = {}
@@ -164,14 +161,17 @@ class Disk:
 
     def note_latest(self, workflow: str, keys: Mapping[str, str]) -> None:
         with self._lock:
-            before = self.latest(workflow) | self._noted_latest(workflow)  # others may have noted some since
+            before = self._noted_latest(workflow)  # others may have noted some since
             self._latest[workflow] = before | dict(keys)
             if self._latest[workflow] != before:
                 self.note(LED, workflow, b"")
-                self.note(hindsight.LATEST, workflow, json.dumps(self._latest[workflow]).encode())
+                self._waiting[0].note_latest(workflow, keys)
+                self._commit_soon()
 
     def _noted_latest(self, workflow: str) -> dict[str, str]:
-        found: dict[str, str] = json.loads(self.noted(hindsight.LATEST, workflow) or b"{}")
+        found: dict[str, str] = json.loads(self._read(lambda: self._store.note(LATEST, workflow)) or b"{}")
+        for batch in reversed(self._waiting):
+            found |= batch.latest(workflow)
         return found
 
     def saved(self, key: str) -> SavedFile | None:
@@ -295,19 +295,19 @@ class Disk:
                 (batch,) = self._waiting
                 if self._failed or not (batch or self._store.stale):
                     return
-                self._waiting = (_Batch(), batch)
+                self._waiting = (Batch(), batch)
             try:
                 self._write(batch)
                 self._added += batch.size
                 self._absent.wrote(batch.keys)
-                batch = _Batch()
+                batch = Batch()
             except (OSError, sqlite3.Error) as error:
                 self._fault(error)
             finally:
                 with self._lock:
                     self._waiting = (batch.followed_by(self._waiting[0]),)
 
-    def _write(self, batch: _Batch) -> None:
+    def _write(self, batch: Batch) -> None:
         try:
             batch.write_to(self._store, self._leases)
         except sqlite3.Error as error:
@@ -347,51 +347,3 @@ class Disk:
         if not self._failed:
             self._failed = True
             self._warn(f"what is computed from here on is not kept: the cache cannot be written ({reason})")
-
-
-class _Batch(Memory):
-    """What was remembered since the last commit."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.released: set[str] = set()
-        """Keys whose leases are given up."""
-
-    @property
-    def size(self) -> int:
-        """Bytes of the blobs."""
-        return self._bytes
-
-    def is_large(self) -> bool:
-        return len(self._results) >= _BATCH or self._bytes >= _MOST_BYTES
-
-    @property
-    def keys(self) -> Collection[str]:
-        """Of the results."""
-        return self._results.keys()
-
-    def __bool__(self) -> bool:
-        return bool(self._results or self._blobs or self.notes or self.released or self._runs)
-
-    def followed_by(self, newer: _Batch) -> _Batch:
-        """Take in what was remembered after this."""
-        self._results |= newer._results
-        with newer._lock:  # reading a blob moves it
-            self._blobs |= newer._blobs
-        self._bytes = sum(map(len, self._blobs.values()))
-        self._runs += newer._runs
-        self.notes |= newer.notes
-        self.released |= newer.released
-        return self
-
-    def write_to(self, store: Store, leases: Leases) -> None:
-        """Write all of it in one transaction. A lease that was taken again since it was given up stays."""
-        from graph.codec import Blob
-
-        with self._lock:  # reading a blob moves it
-            blobs = [Blob(digest, data) for digest, data in self._blobs.items()]
-        ended = (key for key in self.released if not leases.holds(key))  # asked inside the transaction
-        store.write(self._results.values(), blobs, self._flat_notes(), self._runs, ended)
-
-    def _flat_notes(self) -> Iterator[Note]:
-        return ((space, name, value) for (space, name), value in self.notes.items())

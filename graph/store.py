@@ -187,6 +187,12 @@ class Store:
         rows = self.rows("SELECT name, value, made, seal FROM notes WHERE space = ? AND name = ?", *where)
         return rows[0][1] if rows and self._is_note(where[0], *rows[0]) else None
 
+    def standing(self, space: str, name: str) -> bytes | None:
+        """One note, as it stands in the transaction that is open; a damaged one is left for who writes it anew."""
+        where = (as_bytes(space), as_bytes(name))
+        rows = self.rows("SELECT value, made, seal FROM notes WHERE space = ? AND name = ?", *where)
+        return rows[0][0] if rows and seal_of(*where, *rows[0][:2]) == rows[0][2] else None
+
     def _is_note(self, space: bytes, name: bytes, value: bytes, made: float, seal: bytes) -> bool:
         if seal_of(space, name, value, made) == seal:
             return True

@@ -101,6 +101,30 @@ def test_the_last_keys_of_a_workflow_are_kept_by_name(cache: Cache) -> None:
     assert [{"a": "1", "b": "3"}, {}] == [cache.latest("one"), cache.latest("two")]
 
 
+def test_last_keys_that_two_processes_note_at_once_are_all_kept(folder: Path) -> None:
+    with closing(Disk(folder, print)) as one, closing(Disk(folder, print)) as other:
+        one.note_latest("flow", {"a": "1", "b": "1"})
+        other.note_latest("flow", {"b": "2", "c": "2"})
+        other.note_latest("another", {"a": "3"})
+        one.flush()
+        other.flush()
+    with closing(Disk(folder, print)) as later:
+        assert {"a": "1", "b": "2", "c": "2"} == later.latest("flow")
+        assert {"a": "3"} == later.latest("another")
+
+
+def test_last_keys_that_wait_are_known(folder: Path) -> None:
+    with closing(Disk(folder, print)) as disk:
+        disk.note_latest("flow", {"a": "1"})
+        disk.note_latest("flow", {"b": "2"})
+        before = disk.latest("flow")
+        disk.flush()
+        disk.note_latest("flow", {"a": "3"})
+
+        assert {"a": "1", "b": "2"} == before
+        assert {"a": "3", "b": "2"} == disk.latest("flow")
+
+
 def test_saved_files_and_digests_of_files_are_noted(cache: Cache) -> None:
     file = SavedFile("/out/a.png", "ab", 3)
     cache.note_saved("key", file)
