@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 
@@ -119,7 +120,7 @@ def _of_folder(folder: Path) -> Iterator[ModuleType]:
 
 
 def _loaded(path: Path) -> ModuleType:
-    name = f"{LOOSE}{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    name = f"{_beside(path.parent)}.{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -133,8 +134,26 @@ def _loaded(path: Path) -> ModuleType:
         if isinstance(error, KeyboardInterrupt):
             raise
         words = f"{type(error).__name__}: {error}"
-        raise UsageError(f"the nodes in {path}{_line(error, path)} cannot be loaded: {words}") from error
+        told = f"the nodes in {path}{_line(error, path)} cannot be loaded: {words}"
+        raise UsageError(told, hint=_dotted(error, path.parent)) from error
     return module
+
+
+def _beside(folder: Path) -> str:
+    """The package that the files of a folder are modules of, so that one imports another: `from .other import name`."""
+    name = f"{LOOSE}{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    if name not in sys.modules:
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(folder)]
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+    return name
+
+
+def _dotted(error: BaseException, folder: Path) -> str:
+    """The way out where the module that was not found lies beside the node."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    there = name and ((folder / f"{name}.py").exists() or (folder / name).is_dir())
+    return f"What lies beside a node is imported with a dot: from .{name} import ..." if there else ""
 
 
 def _line(error: BaseException, path: Path) -> str:

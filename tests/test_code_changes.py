@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 NODE = '''\
 from darkroom import Context, Node
 
-from tones import shout
+from .tones import shout
 
 
 class Greet(Node, kind="greet", version=1):
@@ -32,6 +32,9 @@ WORKFLOW = "darkroom: 1\nname: greeting\nnodes:\n  greeting: {use: greet, name: 
 class Shell:
     """Runs commands, each in a process of its own, over a folder with a node and a helper beside it."""
 
+    path = ""
+    """Where Python looks for modules besides."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.write("greet.py", NODE)
@@ -43,7 +46,7 @@ class Shell:
         (self.folder / "mine" / name).write_text(source)
 
     def __call__(self, command: str, *words: str) -> str:
-        settings = {"PYTHONPATH": str(self.folder / "mine"), "DARKROOM_CACHE": str(self.folder / "cache")}
+        settings = {"PYTHONPATH": self.path, "DARKROOM_CACHE": str(self.folder / "cache")}
         line = [sys.executable, str(ROOT / "runner.py"), command, "greeting.yaml", *words, "--nodes", "mine"]
         done = subprocess.run(
             line, cwd=self.folder, env=os.environ | settings, capture_output=True, text=True, check=True, timeout=60
@@ -84,3 +87,12 @@ def test_going_back_to_earlier_code_computes_nothing(shell: Shell) -> None:
     shell.write("tones.py", TONES)
 
     assert "hit" == shell.action()
+
+
+def test_a_helper_that_python_finds_by_itself_counts_too(shell: Shell) -> None:
+    shell.path = str(shell.folder / "mine")
+    shell.write("greet.py", NODE.replace("from .tones", "from tones"))
+    first = shell.action()
+    shell.write("tones.py", TONES.replace("upper", "title"))
+
+    assert ["run", "run", "hit"] == [first, shell.action(), shell.action()]

@@ -38,6 +38,31 @@ def test_a_folder_adds_its_nodes(tmp_path: Path) -> None:
     assert "grayscale" in find_nodes("nodes", [tmp_path], plugins=False)
 
 
+def test_a_node_imports_what_lies_beside_it(tmp_path: Path) -> None:
+    """In two folders, with other content under the same name."""
+    for number, folder in enumerate((tmp_path / "one", tmp_path / "other")):
+        (folder / "more").mkdir(parents=True)
+        (folder / "_names.py").write_text(f"KIND = 'gray_{number}'")
+        (folder / "more" / "deep.py").write_text("from .._names import KIND")
+        head = "from . import _names\nfrom .more.deep import KIND\nassert KIND is _names.KIND\n"
+        (folder / "mine.py").write_text(head + GRAYSCALE.replace('"{kind}"', "KIND"))
+
+    kinds = find_nodes("nodes", [tmp_path / "one", tmp_path / "other"], plugins=False).kinds
+
+    assert {"gray_0", "gray_1"} <= kinds.keys()
+
+
+@pytest.mark.parametrize("line", ["import beside_it", "from beside_it import x", "import beside_it.x"])
+def test_who_forgets_the_dot_is_shown_it(tmp_path: Path, line: str) -> None:
+    (tmp_path / "beside_it.py").write_text("x = 1")
+    (tmp_path / "mine.py").write_text(f"{line}\n")
+    with pytest.raises(UsageError) as caught:
+        find_nodes("nodes", [tmp_path], plugins=False)
+
+    assert "mine.py:1 cannot be loaded" in str(caught.value)
+    assert "from .beside_it import ..." in str(caught.value)
+
+
 def test_a_kind_declared_twice_names_both_files(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(GRAYSCALE.format(kind="resize"))
     with pytest.raises(UsageError) as caught:
