@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +74,8 @@ class Shared:
     """Where the files and models lie that the steps so far name, by their digests."""
     found: Callable[[str], Findings]
     """What a step and those before it told, for the picture's file."""
+    remarks: Mapping[str, Sequence[str]]
+    """What nodes warned of so far."""
 
 
 class Running:
@@ -125,8 +127,10 @@ class Running:
         return self.bookmark
 
     def warn(self, message: str) -> None:
-        self.remarks.append(message)
-        self._run.sink.emit(Warned(message, self._step.name))
+        text = str(message)  # a node may hand an error
+        self.remarks.append(text)
+        if text not in self._run.remarks.get(self._step.name, ()):  # told in this run, when its result was used
+            self._run.sink.emit(Warned(text, self._step.name))
 
     def digest(self, file: FileRef) -> str:
         return digest_of(file, self._run.world.files)

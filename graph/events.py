@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, Protocol
+
+from graph.records import record
 
 Action = Literal["run", "hit", "skipped", "failed"]
-_NO_CELL: Mapping[str, object] = MappingProxyType({})
 
 
 class Event:
-    """Base of all events: frozen dataclasses, and named tuples where there is one a node or more."""
+    """Base of all events: frozen dataclasses, and records where there is one a node or more."""
 
     __slots__ = ()
     __match_args__: tuple[str, ...]
@@ -39,18 +39,15 @@ class RunStarted(Event):
         return {"event": self.name, "workflow": self.workflow, "nodes": self.nodes, "cells": self.cells}
 
 
-class _Started(NamedTuple):
+@record
+class NodeStarted(Event):
+    name: ClassVar[str] = "node_started"
     node: str
     kind: str
     device: str = ""
     """Empty where no accelerator is of use."""
     why: str = ""
     """Why it is not taken from the cache."""
-
-
-class NodeStarted(_Started, Event):
-    __slots__ = ()
-    name: ClassVar[str] = "node_started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +71,9 @@ class NodeProgress(Event):
     total: int
 
 
-class _Finished(NamedTuple):
+@record
+class NodeFinished(Event):
+    name: ClassVar[str] = "node_finished"
     node: str
     kind: str
     action: Action
@@ -84,14 +83,9 @@ class _Finished(NamedTuple):
     key: str = ""
     why: str = ""
     """Reason of a run or a skip; the error of a failure."""
-    cell: Mapping[str, object] = _NO_CELL
+    cell: Mapping[str, object] = field(default_factory=dict)
     resumed: int = 0
     """How many steps were not done, because an earlier run had done them and was cut off, or ended early."""
-
-
-class NodeFinished(_Finished, Event):
-    __slots__ = ()
-    name: ClassVar[str] = "node_finished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +150,6 @@ class Silent:
 def _plain(value: object) -> Any:
     if isinstance(value, tuple):
         return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return dict(value)
     if isinstance(value, SavedOutput):
         return {part.name: _plain(getattr(value, part.name)) for part in fields(value)}
     return round(value, 6) if isinstance(value, float) else value

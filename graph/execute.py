@@ -9,7 +9,7 @@ bytes (it is not deterministic), what was planned on the old ones is planned ane
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -97,7 +97,8 @@ def execute(
     run.meter.keep()
     results = _results(run, delivery, time.perf_counter() - start, stopped=stopped is not None)
     ended = finished(results)
-    cache.note_latest(plan.graph.workflow.name, {name: at.key for name, at in run.finished.items() if at.key})
+    keys = run.lost | {name: event.key for name, event in run.finished.items() if event.key}
+    cache.note_latest(plan.graph.workflow.name, keys)
     note(cache, results.asked, run.finished.values(), ended, time.time(), versions, stopped=stopped is not None)
     cache.flush()
     for name, failure in delivery.failures:
@@ -143,7 +144,9 @@ class _Run:
     files: dict[str, Path] = field(default_factory=dict)
     """By digest: where the files and models lie that the settled steps name."""
     failures: list[Failure] = field(default_factory=list)
-    remarks: dict[str, list[str]] = field(default_factory=dict)
+    lost: dict[str, str] = field(default_factory=dict)
+    """Keys of steps that were known, and failed when they were made again."""
+    remarks: dict[str, Sequence[str]] = field(default_factory=dict)
     """What nodes warned of, now or when they made what is known."""
 
     def settle(self, planned: Planned) -> None:
@@ -167,6 +170,8 @@ class _Run:
         self.held.let_go(step.name)
 
     def _fail(self, step: Step, error: BaseException) -> None:
+        if (before := self.finished.get(step.name)) and before.key:
+            self.lost[step.name] = before.key
         self.failures.append(Failure(step.name, error))
         self._finish(step, "failed", why=told(error, step))
 
@@ -216,7 +221,9 @@ class _Run:
 
     @cached_property
     def shared(self) -> Shared:
-        return Shared(self.plan.graph, self.cache, self.sink, self.world, self.stop, self.files, self.found)
+        return Shared(
+            self.plan.graph, self.cache, self.sink, self.world, self.stop, self.files, self.found, self.remarks
+        )
 
     @cached_property
     def meter(self) -> Meter:
@@ -257,7 +264,7 @@ class _Run:
     def _attempt(self, step: Step, ready: Ready, at: Ready, why: str) -> None:
         """Compute a step in one way; if that is known, or another process does so just now, take what it gives."""
         found = None if at.key == ready.key else find(step, at, self.cache, forced=step.name in self.plan.forced)
-        if found and can_be_had(found, self.cache):
+        if found and can_be_had(step, found, self.cache):
             self._hit(step, at, found)
         elif not self.turns.is_costly(step):
             self._start(step, at, why)
@@ -295,11 +302,11 @@ class _Run:
         if not bookmark or not bookmark.steps:
             self.meter.note(step, ready, seconds, used, blobs)
         whole = bookmark.whole(seconds) if bookmark else seconds
-        self._keep(step, ready, blobs, context.remarks, whole, used.memory)
+        self._keep(step, ready, blobs, tuple(context.remarks), whole, used.memory)
         return seconds
 
     def _keep(
-        self, step: Step, ready: Ready, blobs: tuple[Blob, ...], said: list[str], seconds: float, memory: int
+        self, step: Step, ready: Ready, blobs: tuple[Blob, ...], said: tuple[str, ...], seconds: float, memory: int
     ) -> None:
         every = (*blobs, encode(said)) if said else blobs
         digests = tuple(map(_DIGEST, every))

@@ -116,7 +116,8 @@ def note(
             cache.note_again(before[0])
             return
     ending: Ending = "stopped" if stopped else "done" if finished.ok else "failed"
-    computed = saved = 0.0
+    computed: float = 0
+    saved: float = 0
     for node in ended:
         if node.action == "hit":
             saved += node.seconds

@@ -11,6 +11,7 @@ from graph.explain import Cause, Change, Reasons
 from graph.keys import differences
 from graph.order import ancestors
 from graph.plan import Plan, Planned
+from graph.steps import values_of
 
 RECENT = 5000
 """Results that are looked through: for what gave a value once, and for what is like a node that never ran."""
@@ -104,7 +105,7 @@ class _Inquiry:
             changes,
             {change.field: self._reasons.behind(node, change) for change in changes or () if change.topic == "input"},
             origin=self._seen(result) if result and not last else None,
-            evicted=bool(result and not all(map(self._cache.holds, result.outputs))),
+            evicted=bool(result and not all(map(self._cache.holds, values_of(planned.step, result.outputs)))),
         )
 
     def _past(self, digest: str, kind: str) -> Result | None:

@@ -25,7 +25,7 @@ from graph.events import Sink, Warned
 from graph.keys import key_of, revised
 from graph.placement import Device, Placed, pick, place
 from graph.ready import Off, Outcomes, Read, Ready, Wait, World, prepare
-from graph.steps import Step
+from graph.steps import Step, values_of
 
 RUNG = "rung"
 """The space of notes that tell where a step was done at last."""
@@ -78,9 +78,9 @@ def climb(step: Step, ready: Ready, world: World, cache: Cache, work: Callable[[
     raise _in_vain(tried)
 
 
-def can_be_had(result: Result, cache: Cache) -> bool:
+def can_be_had(step: Step, result: Result, cache: Cache) -> bool:
     """Whether all values of a result are in the cache; they are kept from eviction then."""
-    return cache.touch(result.outputs) == frozenset(result.outputs)
+    return cache.touch(result.outputs) >= frozenset(values_of(step, result.outputs))
 
 
 def told_anew(error: OutOfMemory | MemoryError) -> OutOfMemory:

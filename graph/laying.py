@@ -21,7 +21,7 @@ from graph.files import digest_of
 from graph.index import FORMAT as CACHE_FORMAT
 from graph.ladder import is_reached_by_climbing
 from graph.pace import builds
-from graph.steps import Graph, Step, is_picture, writes_files
+from graph.steps import Graph, Step, is_picture, values_of, writes_files
 from graph.trail import DEVICES, FORMAT, TRAIL, code, folder_of, installed, name_of, sources
 from graph.values import SavedFile
 from graph.witness import SIZE, Seen, are_settled, environment, stamp, watching
@@ -118,7 +118,7 @@ def _written(graph: Graph, results: Results, cache: Cache) -> Iterator[tuple[str
             size = stamp(path, False)[SIZE:]
             yield (path, output.file.removeprefix("sha256:"), size[0]) if size else None
     for name, step in graph.steps.items():
-        for digest in results.digests.get(name, ()) if writes_files(step.node) else ():
+        for digest in values_of(step, results.digests.get(name, ())) if writes_files(step.node) else ():
             data = cache.blob(digest)
             value = None if data is None else decode(data)
             if value is None:

@@ -227,7 +227,10 @@ def returned(node: type[Node], result: Any) -> tuple[Any, ...]:
 
 
 def run_apart(node: Node, context: Context, arguments: Mapping[str, object]) -> Any:
-    """Run a node. Whatever it writes into itself meanwhile, the node is afterwards as it was before."""
+    """Run a node. Whatever it writes into its parameters meanwhile, they are afterwards as they were before.
+
+    Not for two threads at once with one node, unless it writes nothing into itself.
+    """
     working: Any = node
     values = vars(node)
     if node.__pydantic_private__ is not None or not _CONSTANT.issuperset(map(type, values.values())):
@@ -237,7 +240,7 @@ def run_apart(node: Node, context: Context, arguments: Mapping[str, object]) -> 
         return working.run(context, **arguments)
     finally:
         after = vars(node)
-        if after.keys() != before.keys() or any(map(is_not, after.values(), before.values())):
+        if [*after] != [*before] or any(map(is_not, after.values(), before.values())):
             object.__setattr__(node, "__dict__", before)
 
 

@@ -262,10 +262,16 @@ def _after(expected: list[str], digest: str, name: str) -> list[str]:
 def _wanted(read: _Unpacking, found: Result) -> Result | None:
     """The result, unless it is known here with other outputs: what this machine computed itself is believed more."""
     ours = read.store.result(found.key)
-    if ours is None or ours.outputs == found.outputs:
+    if ours is None or _agree(ours.outputs, found.outputs):
         return ours or found
     read.kept += 1
     return None
+
+
+def _agree(ours: tuple[str, ...], theirs: tuple[str, ...]) -> bool:
+    """Whether two results have the same values. One of them may have remarks behind them, that the other lacks."""
+    shorter, longer = sorted((ours, theirs), key=len)
+    return longer[: len(shorter)] == shorter and len(longer) - len(shorter) <= 1
 
 
 def _manifest(first: _Member | None) -> tuple[str, int]:

@@ -35,7 +35,7 @@ from graph.pace import builds
 from graph.ready import Done, Off, Outcome, Read, Ready, Wait, World, prepare
 from graph.records import record
 from graph.sources import From, origins
-from graph.steps import Graph, Step, writes_files
+from graph.steps import Graph, Step, values_of, writes_files
 from graph.values import SavedFile
 
 Decision = Literal["hit", "run", "skipped", "unknown"]
@@ -106,7 +106,7 @@ def find(step: Step, ready: Ready, cache: Cache, *, forced: bool = False) -> Res
     result = cache.result(ready.key)
     if result is None or not is_fresh(step.fresh, result.made):
         return None
-    return result if not writes_files(step.node) or _files_stand(result, cache) else None
+    return result if not writes_files(step.node) or _files_stand(step, result, cache) else None
 
 
 def reader(cache: Cache, outcomes: Mapping[str, Outcome]) -> Read:
@@ -168,8 +168,8 @@ def _decide(
     return Planned(step, "run", reasons.why(step, ready, forced=forced), ready)
 
 
-def _files_stand(result: Result, cache: Cache) -> bool:
-    values = [cache.blob(digest) for digest in result.outputs]
+def _files_stand(step: Step, result: Result, cache: Cache) -> bool:
+    values = [cache.blob(digest) for digest in values_of(step, result.outputs)]
     files = [decode(value) for value in values if value is not None]
     return len(files) == len(values) and all(still_there(file) for file in files if isinstance(file, SavedFile))
 

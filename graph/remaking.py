@@ -10,9 +10,9 @@ from graph.errors import StepError, Stopped
 from graph.failures import Gone
 from graph.held import Held
 from graph.node import outputs
-from graph.ready import Outcome, taken_by
+from graph.ready import Done, Outcome, taken_by
 from graph.sources import From
-from graph.steps import Step
+from graph.steps import Step, values_of
 
 
 @dataclass
@@ -93,5 +93,9 @@ class Remaking:
             self.gone.add(step.name)
             self.fail(step, error)
             raise Gone(step.name) from error
-        self.moved = self.moved or self.outcomes[step.name] != before
+        self.moved = self.moved or _values(step, self.outcomes[step.name]) != _values(step, before)
         self.held.again += [(step.name, at) for at in range(len(outputs(step.node)))]
+
+
+def _values(step: Step, outcome: Outcome) -> object:
+    return values_of(step, outcome.digests) if isinstance(outcome, Done) else outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -108,6 +108,11 @@ def model_ports(node: type[Node]) -> tuple[str, ...]:
 def writes_files(node: type[Node]) -> bool:
     """Whether a node's result is a file that it leaves in the output folder."""
     return any(output.type is SavedFile for output in outputs(node).values())
+
+
+def values_of(step: Step, digests: Sequence[str]) -> Sequence[str]:
+    """Of all that a result holds, what its node declares; what it warned of may stand behind that."""
+    return digests[: len(outputs(step.node))]
 
 
 def is_picture(kind: Any) -> bool:

@@ -297,9 +297,9 @@ class Store:
             read, self.stale = self.stale, set()
             mark_used(index, read, now)
             reached("index.results")
-            put_rows(index, "REPLACE INTO results", map(result_row, sorted(results)))  # one page after the other
+            put_rows(index, "REPLACE INTO results", map(result_row, results))
             reached("index.blobs")
-            kept = (blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in sorted(blobs))
+            kept = (blob_row(blob, now, costs.get(blob.digest, 0.0)) for blob in sorted(blobs))  # page after page
             put_rows(index, "INSERT INTO blobs", kept, _AGAIN)
             reached("index.notes")
             put_rows(index, "REPLACE INTO notes", (note_row(note, now) for note in notes))

@@ -20,7 +20,7 @@ from graph.events import NodeWaiting, Sink
 from graph.made import is_known
 from graph.plan import Plan, find
 from graph.ready import Ready
-from graph.steps import Step
+from graph.steps import Step, values_of
 
 COSTLY = 0.03
 """Seconds of work from which on it is worth while to wait for another process."""
@@ -83,5 +83,5 @@ class Turns:
     def _found(self, step: Step, ready: Ready) -> Result | None:
         """The result, if there is one now, with values that can be read: it may be they that are to be made again."""
         found = find(step, ready, self.cache)
-        values = [self.cache.blob(digest) for digest in found.outputs] if found else []
+        values = [self.cache.blob(digest) for digest in values_of(step, found.outputs)] if found else []
         return found if all(value is not None and is_known(value) for value in values) else None

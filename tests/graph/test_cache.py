@@ -165,6 +165,14 @@ def test_memory_drops_what_was_used_longest_ago() -> None:
     assert [True, False, True] == [memory.holds(blob.digest) for blob in blobs]
 
 
+def test_what_was_remembered_last_comes_first(folder: Path) -> None:
+    with closing(Disk(folder, print)) as disk:
+        for number in range(20):
+            disk.remember(result(number), [])
+
+        assert [result(number).key for number in range(19, 9, -1)] == [found.key for found in disk.recent(10)]
+
+
 def test_long_work_is_committed_at_once(folder: Path, warnings: list[str]) -> None:
     blob = encode("long")
     with closing(Disk(folder, warnings.append)) as one, closing(Disk(folder, warnings.append)) as other:

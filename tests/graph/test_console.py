@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
+import pickle
 import pty
 import select
 import signal
@@ -415,3 +417,11 @@ def test_an_unusual_terminal_gets_the_same_words(environment: dict[str, str]) ->
     assert "ran 2, cached 1, 2.4 s" in shown
     assert "NO_COLOR" not in environment or "\x1b[32m" not in shown
     assert environment.get("TERM") != "dumb" or "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    "event", [NodeStarted("a", "say"), NodeFinished("a", "say", "run", 0.5, key="k", why="new"), Warned("slow", "a")]
+)
+def test_an_event_can_be_handed_to_another_process(event: Event) -> None:
+    assert event == pickle.loads(pickle.dumps(event)) == copy.deepcopy(event)
+    assert str(event) == "%s" % event  # noqa: UP031  # a named tuple would be taken apart

@@ -118,6 +118,8 @@ class Flat(Node, kind="flat", version=1):
                 del vars(self)["size"]
             case "rename":
                 vars(self)["other"] = vars(self).pop("size")
+            case "turn":
+                vars(self)["way"], vars(self)["size"] = vars(self).pop("size"), vars(self).pop("way")
             case "replace":
                 object.__setattr__(self, "__dict__", changed)
         if self.way == "fail":
@@ -203,7 +205,7 @@ def test_a_node_that_changes_its_parameters_changes_no_key(lab: Lab) -> None:
     cache.close()
 
 
-@pytest.mark.parametrize("way", ["", "set", "add", "remove", "rename", "replace", "fail"])
+@pytest.mark.parametrize("way", ["", "set", "add", "remove", "rename", "turn", "replace", "fail"])
 def test_a_node_of_texts_and_numbers_is_afterwards_as_it_was(lab: Lab, way: str) -> None:
     graph, cache = lab.graph(f"nodes: {{a: {{use: flat, way: '{way}'}}}}"), lab.open()
     node = graph.steps["a"].instance

@@ -507,3 +507,18 @@ def test_a_node_without_ctx_is_refused_by_name(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="the first argument of run must be ctx: Context"):
         find_nodes("nodes", [tmp_path], plugins=False)
+
+
+def test_a_node_that_fails_when_it_is_made_again_keeps_its_last_key(lab: Lab, broken: Callable[[], None]) -> None:
+    text = "nodes: {q: {use: fragile, text: x}, w: {use: widths, image: $q, text: one}}"
+    lab.run(text)
+    with contextlib.closing(lab.open()) as cache:
+        before = cache.latest("lab")
+    lose_all_blobs(lab)
+    broken()
+
+    actions = lab.run(text.replace("one", "two")).actions
+
+    assert {"q": "failed", "w": "skipped"} == actions
+    with contextlib.closing(lab.open()) as cache:
+        assert before["q"] == cache.latest("lab").get("q")

@@ -12,13 +12,15 @@ from typing import NamedTuple
 
 import pytest
 
-from graph.codec import Blob
+from graph.codec import Blob, encode
 from graph.gathered import gather_shared
 from graph.node import Context, Node
 from graph.parcel import export, import_
 from graph.plan import find
 from graph.ready import Ready, prepare
 from graph.registry import Registry
+from graph.rows import seal_of
+from graph.values import Picture, SavedFile
 from tests.graph.lab import NODES, Heard, Lab
 
 ROLLS: list[int] = []
@@ -61,7 +63,24 @@ class Moody(Node, kind="moody", version=1):
         return "same"
 
 
-REGISTRY = Registry(MappingProxyType({node.kind: node for node in (*NODES, Mutter, Both, Moody)}))
+class Scribble(Node, kind="scribble", version=1):
+    """Save a picture, and have something to say of it."""
+
+    def run(self, ctx: Context, image: Picture) -> SavedFile:
+        ctx.warn("that was short work")
+        return ctx.save(image, "scribble.png")
+
+
+class Hand(Node, kind="hand", version=1):
+    """Hand what is no text."""
+
+    def run(self, ctx: Context) -> int:
+        ctx.warn(ValueError("odd"))  # type: ignore[arg-type]  # as people do
+        ctx.warn(None)  # type: ignore[arg-type]
+        return 1
+
+
+REGISTRY = Registry(MappingProxyType({node.kind: node for node in (*NODES, Mutter, Both, Moody, Scribble, Hand)}))
 TEXT = """
 nodes:
   a: {use: mutter, text: ab}
@@ -152,7 +171,35 @@ def test_a_step_that_is_made_again_says_it_anew(lab: Lab) -> None:
     with blobs(lab) as index:
         index.execute("DELETE FROM blobs")
 
-    assert SAID[0] in said(lab, TEXT.replace("join, a", "join, between: '+', a"))
+    assert SAID == said(lab, TEXT.replace("join, a", "join, between: '+', a"))
+
+
+def test_what_is_said_when_its_result_is_used_is_not_said_when_it_is_made_again(lab: Lab) -> None:
+    said(lab)
+    with blobs(lab) as index:
+        index.execute("DELETE FROM blobs WHERE data = ?", (encode("ab").data,))
+
+    heard = Heard()
+    lab.run(TEXT, heard, force=["b"])
+
+    assert SAID == heard.warnings
+    assert ["a", "b"] == heard.started
+
+
+def test_what_is_no_text_is_told_as_one(lab: Lab) -> None:
+    text = "nodes: {a: {use: hand}}"
+
+    assert [["odd", "None"]] * 2 == [said(lab, text), said(lab, text)]
+    assert {"a": "hit"} == lab.actions(text)
+
+
+def test_a_file_is_not_written_again_for_what_was_said_of_it(lab: Lab) -> None:
+    text = "nodes: {a: {use: paint}, b: {use: scribble, image: $a}}"
+    assert ["that was short work"] == said(lab, text) == said(lab, text)
+    with blobs(lab) as index:
+        index.execute("DELETE FROM blobs WHERE instr(data, CAST('short' AS BLOB))")
+
+    assert {"a": "hit", "b": "hit"} == lab.actions(text)
 
 
 @pytest.mark.parametrize("value", [b"5", b'"a text"', b"[1,2]", b'{"type":"Gone"}'])
@@ -172,6 +219,25 @@ def test_what_is_no_list_of_texts_is_left_unsaid(lab: Lab, value: bytes) -> None
 
     assert [] == said(lab, text)
     assert {"a": "hit"} == lab.actions(text)
+
+
+def test_a_result_that_lacks_what_was_said_elsewhere_agrees_with_it(lab: Lab, tmp_path: Path) -> None:
+    """As one that was made before remarks were kept."""
+    said(lab)
+    packed = export(lab.cache_folder, pytest.fail, gather_shared(lab.plan(TEXT)), lab.folder / "lab.tar").path
+    with blobs(lab) as index:
+        rows = index.execute("SELECT key, outputs, recipe, seconds, made, memory FROM results").fetchall()
+        for key, outputs, *rest in rows:
+            fewer = b" ".join(outputs.split()[:-1]) or outputs
+            seal = seal_of(key, fewer, *rest)
+            index.execute("UPDATE results SET outputs = ?, seal = ? WHERE key = ?", (fewer, seal, key))
+        index.execute("DELETE FROM blobs")
+
+    found = import_(lab.cache_folder, pytest.fail, packed)
+
+    assert (0, 3) == (found.kept, found.results)
+    assert {"a": "hit", "b": "hit", "c": "hit"} == lab.actions(TEXT)
+    assert "abba" == str(lab.run(TEXT).outputs["c"]).replace("-", "")
 
 
 def test_remarks_travel_with_their_results(lab: Lab, tmp_path: Path) -> None:
