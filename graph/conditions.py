@@ -200,7 +200,7 @@ def _tokens(text: str, place: Place) -> Iterator[_Token]:
 
 def _at(place: Place, text: str, offset: int) -> Place:
     """A place inside the condition; its beginning where the source is written otherwise than the text."""
-    written_so = place.text[place.column - 1 :].startswith(text)
+    written_so = place.text.startswith(text, place.column - 1)
     return replace(place, column=place.column + offset) if written_so else place
 
 

@@ -29,6 +29,7 @@ LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 """What no text of a workflow may hold: control characters and halves of surrogate pairs."""
 
+_COMMENT = re.compile(r"[ \t]+#")
 _ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
@@ -257,14 +258,14 @@ class _Composer:
     def _notice_comment(self, scalar: Scalar, event: _Event) -> None:
         """Warn where a comment looks like the rest of a text: a prompt with "#1" in it."""
         end = event.end_mark
-        rest = self._lines[end.line][end.column :]
-        if not (isinstance(scalar.value, str) or not scalar.text) or not (comment := re.match(r"[ \t]+#", rest)):
+        line = self._lines[end.line]
+        if not (isinstance(scalar.value, str) or not scalar.text) or not (comment := _COMMENT.match(line, end.column)):
             return
-        self._cut = self._at(end.line, end.column + comment.end() - 1)
+        self._cut = self._at(end.line, comment.end() - 1)
         meant_as_comment = len(comment[0]) > 2 or " " not in scalar.text
-        if meant_as_comment and rest[comment.end() : comment.end() + 1] in (" ", "\t", ""):
+        if meant_as_comment and line[comment.end() : comment.end() + 1] in (" ", "\t", ""):
             return
-        message = f'what follows " #" is a comment, so {named(rest.strip())} is dropped'
+        message = f'what follows " #" is a comment, so {named(line[comment.start() :].strip())} is dropped'
         self.warnings.append(Mistake("syntax", message, self._cut, QUOTE_COMMENT))
 
     def _tagged(self, event: _Event, place: Place) -> Scalar:

@@ -10,7 +10,7 @@ from graph.conditions import Condition, Truth, parse_condition
 from graph.document import Branch, Items, Scalar, Table
 from graph.errors import Mistake, Place, WorkflowError
 from graph.records import record
-from graph.references import Expression, Link, Literal, described, expression, reference, within
+from graph.references import Expression, Link, Literal, described, expression, first_character, reference
 from graph.syntax import named
 
 
@@ -69,7 +69,7 @@ def read_entry(name: Scalar, branch: Branch, mistakes: list[Mistake]) -> Entry |
         name=intern(name.text),  # looked up again and again, by those who refer to it too
         place=name.place,
         kind=intern(kind.text),
-        kind_place=within(kind.place, kind.text, 0),
+        kind_place=first_character(kind.text, kind.place) or kind.place,
         inputs=inputs,
         when=_when(reserved, mistakes),
         doc=text_of("doc", reserved, mistakes),
@@ -129,7 +129,7 @@ def _when(reserved: Mapping[str, Branch], mistakes: list[Mistake]) -> Condition 
     if isinstance(branch.value, bool):
         return Truth(Literal(branch.value, branch.text, branch.quoted, branch.place))
     try:
-        return parse_condition(branch.text, within(branch.place, branch.text, 0))
+        return parse_condition(branch.text, first_character(branch.text, branch.place) or branch.place)
     except WorkflowError as error:
         mistakes += error.mistakes
         return None

@@ -119,14 +119,14 @@ def malformed(text: str, place: Place) -> Mistake:
     return Mistake("bad-reference", message, place, f"Write {inside} to put its value in, or $$ for a dollar sign.")
 
 
-def within(place: Place, text: str, offset: int) -> Place:
-    """The place of a character of a scalar's text; the scalar's own where its source is written otherwise."""
-    source = place.text[place.column - 1 :]
-    if source.startswith(text):
-        return replace(place, column=place.column + offset) if offset else place
-    if source[:1] in ("'", '"') and source[1:].startswith(text):
-        return replace(place, column=place.column + offset + 1)
-    return place
+def first_character(text: str, place: Place) -> Place | None:
+    """The place of the first character of a scalar's text; None where its source is written otherwise."""
+    line, at = place.text, place.column - 1  # never cut: a line may hold 100,000 references
+    if line.startswith(text, at):
+        return place
+    if line.startswith(("'", '"'), at) and line.startswith(text, at + 1):
+        return replace(place, column=place.column + 1)
+    return None
 
 
 def described(branch: Branch) -> str:
@@ -150,7 +150,7 @@ def _scalar(scalar: Scalar, mistakes: list[Mistake]) -> Literal | Link | Templat
     text = scalar.text
     if "$" not in text:
         return Literal(scalar.value, text, scalar.quoted, scalar.place)
-    if whole := link(text, within(scalar.place, text, 0)):
+    if whole := link(text, first_character(text, scalar.place) or scalar.place):
         return whole
     before = len(mistakes)
     parts = tuple(_parts(text, scalar.place, mistakes))
@@ -164,17 +164,19 @@ def _scalar(scalar: Scalar, mistakes: list[Mistake]) -> Literal | Link | Templat
 
 def _parts(text: str, place: Place, mistakes: list[Mistake]) -> Iterator[str | Link]:
     """Yield the texts and references of a text, `$$` as a text of its own."""
+    first = first_character(text, place)  # once for all of them: it compares the whole text
     end = 0
     for found in _DOLLAR.finditer(text):
         if found.start() > end:
             yield text[end : found.start()]
         end = found.end()
+        here = replace(first, column=first.column + found.start()) if first else place
         if found[0] == "$$":
             yield "$"
         elif found[1]:
-            yield Link(found[1], _path(found[2]), within(place, text, found.start()))
+            yield Link(found[1], _path(found[2]), here)
         else:
-            mistakes.append(malformed(text[found.start() :], within(place, text, found.start())))
+            mistakes.append(malformed(text[found.start() :], here))
     if end < len(text):
         yield text[end:]
 

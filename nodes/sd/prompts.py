@@ -71,7 +71,9 @@ def meaning(text: str, syntax: Syntax) -> Meaning:
     if syntax == "subprompts":
         return _mix(subprompts(text))
     texts, script = scripted(text)
-    return Meaning(tuple(((weighted(each), 1.0),) for each in texts), script, tuple(troubles(text)))
+    scan = _scanned(text)  # once for its words and its slips, where the prompt never changes
+    variants = tuple(((_paragraphs(scan if each == text else _scanned(each)), 1.0),) for each in texts)
+    return Meaning(variants, script, tuple(_told(text, scan)))
 
 
 def weighted(text: str) -> Paragraphs:
@@ -79,7 +81,10 @@ def weighted(text: str) -> Paragraphs:
 
     Source: stable-diffusion-webui, as its documentation describes it ("Attention/emphasis").
     """
-    scan = _scanned(text)
+    return _paragraphs(_scanned(text))
+
+
+def _paragraphs(scan: _Scan) -> Paragraphs:
     pieces = [Piece(part, _bounded(weight)) for part, weight in zip(scan.texts, scan.weights, strict=True)]
     edges = zip([0, *scan.breaks], [*scan.breaks, len(pieces)], strict=True)
     return tuple(_merged(pieces[start:stop]) for start, stop in edges)
@@ -87,7 +92,10 @@ def weighted(text: str) -> Paragraphs:
 
 def troubles(text: str) -> Iterator[str]:
     """Name what looks like a slip in a prompt with weights, each kind once with its first place."""
-    scan = _scanned(text)
+    return _told(text, _scanned(text))
+
+
+def _told(text: str, scan: _Scan) -> Iterator[str]:
     for match in _ALMOST_A_WEIGHT.finditer(text):
         if not re.fullmatch(_WEIGHT, match[1]):
             scan.trouble(f'"{match[1]:.20}" is no weight and is read as words', match.start(1) + 1)
@@ -161,8 +169,7 @@ class _Scan:
         if depth > DEEPEST:
             self.trouble(f"brackets inside {DEEPEST} others do not count", place)
             return
-        for index in range(start, len(self.weights)):
-            self.weights[index] *= factor
+        self.weights[start:] = [weight * factor for weight in self.weights[start:]]
 
     def trouble(self, what: str, place: int) -> None:
         self.troubles.setdefault(what, []).append(place)

@@ -101,16 +101,19 @@ def scripted(text: str) -> tuple[tuple[str, ...], str]:
 
     Raises StepError for a prompt that can become more than MOST_VARIANTS texts.
     """
+    if "[" not in text or (":" not in text and "|" not in text):  # most prompts, and a wall of brackets
+        return (text,), ""
     tree = parsed(text)
     times = _times(tree)
     if times == Times((), (), 1):
         return (_text(tree, times, State(0, 0, 0)),), ""
     if len(times.shares) + len(times.steps) + times.period > MOST_VARIANTS:
         raise _too_many()
-    variants: dict[str, int] = {}
-    which = [(*state, variants.setdefault(_text(tree, times, state), len(variants))) for state in times.states()]
-    if len(which) > MOST_VARIANTS:
+    states = times.states()
+    if len(states) > MOST_VARIANTS:  # before the texts: each is as long as the prompt
         raise _too_many()
+    variants: dict[str, int] = {}
+    which = [(*state, variants.setdefault(_text(tree, times, state), len(variants))) for state in states]
     script = {"period": times.period, "shares": times.shares, "steps": times.steps, "variants": which}
     return tuple(variants), json.dumps(script, separators=(",", ":"), sort_keys=True) if len(variants) > 1 else ""
 

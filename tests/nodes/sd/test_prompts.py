@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from graph.errors import StepError
 from nodes.sd.prompts import DEEPEST, LARGEST_WEIGHT, Piece, meaning, subprompts, troubles, weighted
+from nodes.sd.scripts import scripted
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,17 @@ def test_every_text_has_a_meaning(text: str) -> None:
 
     assert 1 == share
     assert all(abs(piece.weight) <= LARGEST_WEIGHT for pieces in paragraphs for piece in pieces)
+
+
+SIGNS = ["(", ")", "[", "]", ":", "|", "\\", "a", "2", ":1.2)", "[a:b:1]", "BREAK"]
+
+
+@given(st.lists(st.sampled_from(SIGNS), max_size=12).map("".join))
+def test_a_prompt_means_what_each_of_its_texts_means(text: str) -> None:
+    meant = meaning(text, "a1111")
+
+    assert tuple(((weighted(each), 1.0),) for each in scripted(text)[0]) == meant.variants
+    assert tuple(troubles(text)) == meant.troubles
 
 
 @pytest.mark.parametrize("unit", ["(", "(a", "[a:", ":", ":)", "\\", " "])

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graph.errors import StepError
+from nodes.sd import scripts
 from nodes.sd.scripts import MOST_STEPS, MOST_VARIANTS, scripted, variant_at
 
 
@@ -66,6 +67,18 @@ def test_only_texts_that_can_occur_are_encoded(text: str, texts: tuple[str, ...]
 def test_too_many_changes_are_refused_with_their_limit(text: str) -> None:
     with pytest.raises(StepError, match=f"changes in more than {MOST_VARIANTS} ways"):
         scripted(text)
+
+
+def test_no_text_is_made_of_a_prompt_that_changes_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "_text", None)  # each is as long as the prompt, and there would be thousands
+
+    with pytest.raises(StepError, match="changes in more than"):
+        scripted("".join(f"[a:b:{at / 100}][c:d:{at * 10}]" for at in range(1, 45)))
+
+
+@given(st.text(st.sampled_from("()[]\\ a1")))
+def test_brackets_alone_change_nothing(text: str) -> None:
+    assert ((text,), "") == scripted(text)
 
 
 @dataclass(frozen=True)
