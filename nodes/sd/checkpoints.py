@@ -19,7 +19,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from graph.errors import MissingError
 from nodes.sd import families
 from nodes.sd.configs import odd
-from nodes.sd.headers import MOST_SHOWN, Entry, Weight
+from nodes.sd.headers import FETCH_MODEL, MOST_SHOWN, Entry, Weight
 from nodes.sd.models import Model
 from nodes.sd.tensors import DTYPES
 
@@ -139,7 +139,7 @@ def _found(weights: Iterable[tuple[str, Weight]], wanted: dict[str, torch.Tensor
             files = " and in ".join(
                 dict.fromkeys(f'"{path.parent.name}/{path.name}"' for path in (found[name].path, weight.path))
             )
-            raise MissingError(f'the weight "{name}" is there twice, in {files}', hint="Fetch the model again.")
+            raise MissingError(f'the weight "{name}" is there twice, in {files}', hint=FETCH_MODEL)
         found[name] = weight
     return found
 
