@@ -19,8 +19,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from graph.errors import MissingError
 from nodes.sd import families
-from nodes.sd.configs import odd
-from nodes.sd.headers import FETCH_MODEL, MOST_SHOWN, Entry, Weight
+from nodes.sd.configs import odd, undescribed
+from nodes.sd.headers import FETCH_MODEL, Entry, Weight
 from nodes.sd.models import Model
 from nodes.sd.tensors import DTYPES
 
@@ -104,7 +104,7 @@ def built(what: str, kind: Any, config: Mapping[str, Any], wrong: Callable[[str]
         with without_memory():
             return kind(own(**config)) if own else kind.from_config(config)
     except Exception as error:  # whatever a constructor makes of a senseless number
-        raise wrong(f"does not describe a {what}: {error!s:.{MOST_SHOWN}}") from error
+        raise wrong(undescribed(what, error)) from error
 
 
 @contextmanager

@@ -9,6 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nodes.sd.headers import MOST_SHOWN
+
 LARGEST_NUMBER = 1_000_000
 """In a config; the largest real one is a vocabulary of some 50,000 words."""
 
@@ -30,6 +32,11 @@ def odd(built: type, config: Mapping[str, Any]) -> Iterator[str]:
         if key in config and _takes_numbers(parameter) and not _is_taken(config[key], parameter):
             yield key
     yield from (key for key, fit in FITTING.items() if config.get(key, fit[0]) not in fit)
+
+
+def undescribed(what: str, error: Exception) -> str:
+    """Say that a config describes no network or scheduler, and what its constructor says to that."""
+    return f"does not describe a {what}: {error!s:.{MOST_SHOWN}}"
 
 
 def _takes_numbers(parameter: inspect.Parameter) -> bool:

@@ -155,6 +155,13 @@ def test_a_schedule_of_senseless_numbers_is_refused(key: str, value: object, spo
     assert key in refused(spoiled, ctx)
 
 
+@pytest.mark.parametrize("key", ["beta_schedule", "_class_name"])
+def test_a_long_word_in_a_schedule_is_not_told_at_its_length(key: str, spoiled: Path, ctx: Any) -> None:
+    edit(spoiled / "scheduler" / "scheduler_config.json", **{key: "x" * 5_000})
+
+    assert "scheduler/scheduler_config.json" in refused(spoiled, ctx)
+
+
 @pytest.mark.parametrize("key", ["block_out_channels", "scaling_factor"])
 @pytest.mark.parametrize("value", [*ODD, 10**400], ids=lambda value: str(value)[:9])
 def test_a_vae_by_itself_is_refused_when_it_is_found(key: str, value: object, spoiled: Path) -> None:
