@@ -29,7 +29,7 @@ from graph.execute import Results, execute
 from graph.filerefs import FileRef, PictureFile
 from graph.gauge import Spent
 from graph.locks import HOLDS, Hold, LockWord, Pinned, held, pin
-from graph.node import Context, Effort, Field, Node
+from graph.node import Context, Effort, Field, Misfit, Node
 from graph.placement import must_have, survey
 from graph.plan import Plan
 from graph.plan import plan as _plan
@@ -61,8 +61,8 @@ from graph.workflow import Workflow, load, set_values
 
 __all__ = [
     "Conditioning", "Context", "Control", "ControlNet", "DarkroomError", "Denoiser", "DepthMap", "Effort", "Event",
-    "Field", "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "MissingError", "ModelHandle", "Node",
-    "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink",
+    "Field", "FileRef", "Graph", "Guide", "Inpainting", "Latents", "Mask", "Misfit", "MissingError", "ModelHandle",
+    "Node", "OutOfMemory", "Picture", "PictureFile", "Plan", "Results", "SavedFile", "Session", "Silent", "Sink",
     "SmallPicture", "StepError", "Stop", "Stopped", "SuperResolution", "Tensor", "TextEncoder", "UsageError", "Vae",
     "Value", "Workflow", "WorkflowError", "check", "kinds", "load", "lock", "open_session", "plan", "run",
 ]  # fmt: skip

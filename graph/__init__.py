@@ -26,7 +26,7 @@ FLOORS = (
     ("workflow",),
     ("steps", "order"),
     ("lookup",),
-    ("wanted", "living", "traits", "unknown"),
+    ("wanted", "living", "traits", "misfits", "unknown"),
     ("inherited",),
     ("wiring",),
     ("index", "runs", "bookmarks", "rows"),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from operator import is_not
@@ -29,7 +29,9 @@ from graph.filerefs import FileRef
 from graph.metadata import Seal
 from graph.values import Picture, SavedFile, Value
 
-__all__ = ["Context", "Effort", "Field", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name"]
+__all__ = [
+    "Context", "Effort", "Field", "Misfit", "Node", "Output", "Port", "outputs", "parameters", "ports", "type_name",
+]  # fmt: skip
 
 SCALARS: dict[type, str] = {str: "text", int: "integer", float: "number", bool: "boolean"}
 _CONSTANT = frozenset({str, int, float, bool, type(None)})
@@ -94,6 +96,15 @@ class Effort(NamedTuple):
     """How often: time goes with both together."""
 
 
+class Misfit(NamedTuple):
+    """What a node cannot do with what arrives at its ports."""
+
+    name: str
+    """The parameter or port that is to change."""
+    message: str
+    hint: str
+
+
 class Node(BaseModel):
     """Base of all nodes. Subclasses say `kind` (the word after `use:`) and `version` in their class line.
 
@@ -104,6 +115,7 @@ class Node(BaseModel):
     where a shorter one ended.
     `saves` says which of "halves" and "tiles" (graph/ladder.py) it can do where memory is not enough: other bits.
     `converts` lists traits (`Value.carries`) by which its inputs may differ: its outputs have them anew.
+    `gives` says in a word what every value of an output is, where its type leaves that open: {"latents": "noise"}.
     `fresh` is for a node that reads the world (a clock, a listing of files): "always", or for how long a result lasts,
     such as "1h"; a workflow may say otherwise.
     `elsewhere` has words of other programs for the kind, its ports, parameters and outputs, and what each is called
@@ -117,6 +129,7 @@ class Node(BaseModel):
     accelerated: ClassVar[bool] = False
     saves: ClassVar[tuple[str, ...]] = ()
     converts: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[Mapping[str, str]] = MappingProxyType({})
     fresh: ClassVar[str] = NEVER
     endings: ClassVar[tuple[str, ...]] = ()
     elsewhere: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -130,13 +143,14 @@ class Node(BaseModel):
         saves: tuple[str, ...] = (),
         converts: tuple[str, ...] = (),
         endings: tuple[str, ...] = (),
+        gives: Mapping[str, str] = MappingProxyType({}),
         fresh: str = NEVER,
         elsewhere: Mapping[str, str] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         super().__init_subclass__(**options)
         cls.kind, cls.version, cls.accelerated = kind, version, accelerated
-        cls.elsewhere = elsewhere
+        cls.elsewhere, cls.gives = elsewhere, gives
         cls.converts, cls.endings, cls.saves, cls.fresh = converts, endings, saves, fresh
         try:
             lasts(fresh)
@@ -146,6 +160,10 @@ class Node(BaseModel):
     def effort(self, sizes: Mapping[str, int]) -> Effort:
         """How much there is to do, for forecasts. sizes: about how many bytes arrive at each port."""
         return Effort(float(sum(sizes.values()) or 1))
+
+    def misfits(self, arriving: Mapping[str, str]) -> Iterable[Misfit]:
+        """What does not go together, told before anything runs. arriving: by port, what is linked to it `gives`."""
+        return ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from graph.errors import UsageError
-from graph.fields import limits, takes
+from graph.fields import checked, limits, takes
 from graph.lookup import fits
 from graph.node import SCALARS, Node, Output, Port, outputs, parameters, ports, type_name
 from graph.registry import Registry
@@ -215,14 +215,15 @@ def _example(registry: Registry, node: type[Node]) -> str:
 
 def _reference(registry: Registry, node: type[Node], port: Port) -> str:
     for many in (True, False) if port.many else (False,):
-        found = _giver(registry, node, port.type, many)
+        found = _giver(registry, node, port, many)
         if found:
             return found if many == port.many else f"[{found}]"
     return _LITERALS.get(port.type, f"${port.name}")
 
 
-def _giver(registry: Registry, taker: type[Node], kind: Any, many: bool) -> str:
+def _giver(registry: Registry, taker: type[Node], taken: Port, many: bool) -> str:
     """A reference to what makes this type of others with the fewest inputs; "" where any plain value will do."""
+    kind = taken.type
     givers = [
         (
             any(port.type is kind for port in ports(node).values()),
@@ -233,8 +234,15 @@ def _giver(registry: Registry, taker: type[Node], kind: Any, many: bool) -> str:
         for node in registry.kinds.values()
         for at, output in enumerate(outputs(node).values())
         if node is not taker and kind not in SCALARS and output.many == many and fits(kind, output.type)
+        if _goes(node.gives.get(output.name, ""), taker, taken.name)
     ]
     return min(givers)[-1] if givers else ""
+
+
+def _goes(word: str, taker: type[Node], port: str) -> bool:
+    """Whether a node as an example has it takes what its kind says that it gives."""
+    instance, _ = checked(taker, {})
+    return not (word and instance and list(instance.misfits({port: word})))
 
 
 def _example_value(field: FieldInfo) -> str:

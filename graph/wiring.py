@@ -17,6 +17,7 @@ from graph.fields import Given, checked, fitted, scalar_of, shown
 from graph.filerefs import Default
 from graph.inherited import inherit
 from graph.lookup import Found, Scope, fits, resolve
+from graph.misfits import misfits
 from graph.node import SCALARS, Node, Port, outputs, parameters, ports, type_name
 from graph.order import Cycle, ancestors, dependency_order
 from graph.pace import builds
@@ -50,6 +51,7 @@ def wire(workflow: Workflow, registry: Registry, only: str | None = None) -> Gra
     order = _ordered(scope, known, needs)
     known = inherit(scope, known, order)
     scope.mistakes.extend(disagreements(known, order))
+    scope.mistakes.extend(misfits(known))
     if scope.mistakes:
         raise WorkflowError(_told_once(scope.mistakes))
     targets = [origin.step for part in wanted for origin in origins(part.source)] + writers(known, only)

@@ -9,7 +9,7 @@ from graph.values import Denoiser, Latents
 
 
 class Noise(
-    Node, kind="noise", version=1,
+    Node, kind="noise", version=1, gives={"latents": "noise"},
     elsewhere={"EmptyLatentImage": "noise", "batch_size": "count", "noise_seed": "seed"},
 ):  # fmt: skip
     """Draw unit Gaussian noise in a model's latent space.

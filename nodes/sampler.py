@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema, model_validator
 
-from graph.node import Context, Effort, Field, Node
+from graph.node import Context, Effort, Field, Misfit, Node
 from graph.values import Conditioning, Control, Denoiser, Latents
 from nodes.sd.methods import Method, ScheduleName, method_schema, resolved, schedule_schema
-from nodes.sd.settings import Compat, Settings, check
+from nodes.sd.settings import Compat, Settings, check, keeping
 
 
 class Sampler(
@@ -73,6 +73,10 @@ class Sampler(
         """Every step goes over all latents; what is repainted by half takes half of the steps."""
         last = self.steps if self.end_step is None else min(self.end_step, self.steps)
         return Effort(sizes["latents"], max(1.0, self.strength * self.steps - (self.steps - last) - self.start_step))
+
+    def misfits(self, arriving: Mapping[str, str]) -> Iterable[Misfit]:
+        """Of noise there is nothing to keep."""
+        return keeping(self._settings(), [port for port, word in arriving.items() if word == "noise"])
 
     def _settings(self) -> Settings:
         return Settings(**self.model_dump())

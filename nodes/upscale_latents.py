@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from graph.node import Context, Field, Node
+from graph.errors import StepError
+from graph.node import Context, Field, Misfit, Node
 from graph.values import Latents
 
 Method = Literal["nearest-exact", "bilinear", "bicubic", "area"]
+NOISE = Misfit(
+    "latents",
+    "the latents are noise; enlarged, they would be noise no longer",
+    "Draw noise of the larger size, or enlarge what a sampler gives.",
+)
 
 
 class UpscaleLatents(
@@ -30,7 +37,13 @@ class UpscaleLatents(
     factor: float = Field(default=1.5, ge=1, le=8, allow_inf_nan=False, description="times as wide and as high")
     method: Method = Field(default="bilinear", description="nearest-exact is the sharpest, bicubic the smoothest")
 
+    def misfits(self, arriving: Mapping[str, str]) -> Iterable[Misfit]:
+        """Noise."""
+        return [NOISE] if arriving.get("latents") == "noise" else []
+
     def run(self, ctx: Context, latents: Latents) -> Latents:
         from nodes.sd.latents import enlarged
 
+        if latents.is_noise:
+            raise StepError(NOISE.message, hint=NOISE.hint)
         return enlarged(latents, self.factor, self.method)

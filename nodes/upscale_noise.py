@@ -6,7 +6,7 @@ from graph.node import Context, Field, Node
 from graph.values import Denoiser, Latents, Picture
 
 
-class UpscaleNoise(Node, kind="upscale_noise", version=1):
+class UpscaleNoise(Node, kind="upscale_noise", version=1, gives={"latents": "noise"}):
     """Draw noise for a diffusion upscaler, and put the picture beside it that is to be enlarged 4 times.
 
     Sample it with the upscaler, a prompt of what is seen (or none), cfg 9 and 75 steps, and decode it with its VAE.

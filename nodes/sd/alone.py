@@ -9,7 +9,7 @@ from typing import Any
 
 from graph.errors import MissingError
 from nodes.sd.folders import ModelFolder, weights_in
-from nodes.sd.headers import Weight
+from nodes.sd.headers import FETCH_FILE, Weight
 from nodes.sd.looks import looks_like
 from nodes.sd.pickles import read_entries
 from nodes.sd.single_file import HINT, UNET, Network, controlnet_file, vae_file
@@ -90,7 +90,7 @@ class AloneFile:
         raise self.wrong(name, "is not there: it is no model")
 
     def wrong(self, name: str, reason: str) -> MissingError:
-        return MissingError(f'"{self.path.name}" {reason}', hint="Fetch the file again.")
+        return MissingError(f'"{self.path.name}" {reason}', hint=FETCH_FILE)
 
     def code(self, name: str, reason: str) -> MissingError:
         return self.wrong(name, reason)

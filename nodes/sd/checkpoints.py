@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from io import RawIOBase
 from pathlib import Path
 from types import MappingProxyType
@@ -18,8 +19,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from graph.errors import MissingError
 from nodes.sd import families
-from nodes.sd.configs import odd
-from nodes.sd.headers import MOST_SHOWN, Entry, Weight
+from nodes.sd.configs import odd, undescribed
+from nodes.sd.headers import FETCH_MODEL, Entry, Weight
 from nodes.sd.models import Model
 from nodes.sd.tensors import DTYPES
 
@@ -85,18 +86,25 @@ def filled(
 def empty(folder: Model, family: str, component: str) -> Any:
     """The module with its shapes, and no memory behind them."""
     part = ALONE.get(component) or families.named(family).components[component]
-    kind, config = getattr(importlib.import_module(part.library), part.name), folder.config(component)
-    if key := next(odd(kind if part.library == "diffusers" else kind.config_class, config), ""):
-        raise folder.wrong(
-            f"{component}/config.json", f'says "{key}": {config[key]!r:.60}, which no {part.name} can be'
-        )
+    kind = getattr(importlib.import_module(part.library), part.name)
+    return built(part.name, kind, folder.config(component), partial(folder.wrong, f"{component}/config.json"))
+
+
+def built(what: str, kind: Any, config: Mapping[str, Any], wrong: Callable[[str], MissingError]) -> Any:
+    """Build a network as a config describes it: its shapes, and no memory behind them.
+
+    what: its name, for messages. kind: a class of diffusers, or one that takes a config of its own `config_class`.
+
+    Raises what `wrong` makes of the reason why there can be no such network.
+    """
+    own = getattr(kind, "config_class", None)
     try:
+        if key := next(odd(own or kind, config), ""):
+            raise ValueError(f'"{key}" is {config[key]!r:.60}')
         with without_memory():
-            return kind.from_config(config) if part.library == "diffusers" else kind(kind.config_class(**config))
+            return kind(own(**config)) if own else kind.from_config(config)
     except Exception as error:  # whatever a constructor makes of a senseless number
-        raise folder.wrong(
-            f"{component}/config.json", f"does not describe a {part.name}: {error!s:.{MOST_SHOWN}}"
-        ) from error
+        raise wrong(undescribed(what, error)) from error
 
 
 @contextmanager
@@ -139,7 +147,7 @@ def _found(weights: Iterable[tuple[str, Weight]], wanted: dict[str, torch.Tensor
             files = " and in ".join(
                 dict.fromkeys(f'"{path.parent.name}/{path.name}"' for path in (found[name].path, weight.path))
             )
-            raise MissingError(f'the weight "{name}" is there twice, in {files}', hint="Fetch the model again.")
+            raise MissingError(f'the weight "{name}" is there twice, in {files}', hint=FETCH_MODEL)
         found[name] = weight
     return found
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from nodes.sd.headers import MOST_SHOWN
 
 LARGEST_NUMBER = 1_000_000
 """In a config; the largest real one is a vocabulary of some 50,000 words."""
@@ -15,9 +17,13 @@ LARGEST_NUMBER = 1_000_000
 UNUSED = ("bos_token_id", "pad_token_id")
 """What a text encoder's config may leave open: its tokenizer has them."""
 
+FITTING: Mapping[str, Sequence[object]] = {"downsample_padding": (0, 1), "output_hidden_states": (False, True, None)}
+"""All that can be computed with, of keys for which anything builds. With more padding, no layer halves the sides."""
+
 
 def odd(built: type, config: Mapping[str, Any]) -> Iterator[str]:
-    """Name what a class cannot compute with: a number over `LARGEST_NUMBER`, and what is none where it takes one.
+    """Name what a class cannot compute with: a number over `LARGEST_NUMBER`, what is none where it takes one,
+    and what is none of the `FITTING` values.
 
     built: the class, or that of its config: it takes numbers from 0 on where its constructor has some by itself.
     """
@@ -25,6 +31,12 @@ def odd(built: type, config: Mapping[str, Any]) -> Iterator[str]:
     for key, parameter in inspect.signature(built).parameters.items():
         if key in config and _takes_numbers(parameter) and not _is_taken(config[key], parameter):
             yield key
+    yield from (key for key, fit in FITTING.items() if config.get(key, fit[0]) not in fit)
+
+
+def undescribed(what: str, error: Exception) -> str:
+    """Say that a config describes no network or scheduler, and what its constructor says to that."""
+    return f"does not describe a {what}: {error!s:.{MOST_SHOWN}}"
 
 
 def _takes_numbers(parameter: inspect.Parameter) -> bool:

@@ -15,6 +15,7 @@ from graph.values import Conditioning, TextEncoder
 from nodes.sd import families
 from nodes.sd.embeddings import extended, learned
 from nodes.sd.families import Passage, Prompt
+from nodes.sd.headers import FETCH_MODEL
 from nodes.sd.models import Model, opened
 from nodes.sd.prompts import Paragraphs, Syntax, meaning
 from nodes.sd.residency import weights
@@ -167,7 +168,7 @@ def _sum(tensors: Sequence[torch.Tensor], shares: Sequence[float]) -> torch.Tens
 
 def _conditioning(prompt: Prompt, family: str) -> Conditioning:
     if not bool(prompt.embeddings.isfinite().all()):
-        raise StepError("the text encoder gave values that are no numbers", hint="Fetch the model again.")
+        raise StepError("the text encoder gave values that are no numbers", hint=FETCH_MODEL)
     pooled, filler = (None if part is None else freeze(part.float()) for part in (prompt.pooled, prompt.filler))
     return Conditioning(freeze(prompt.embeddings.float()), pooled, family, filler=filler)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from graph.errors import MissingError
-from nodes.sd.headers import Weight
+from nodes.sd.headers import FETCH_MODEL, Weight
 from nodes.sd.pickles import read_entries
 from nodes.sd.sidecar import sidecar
 from nodes.sd.single_file import vae_file
@@ -113,7 +113,7 @@ class ModelFolder:
                 raise self.code(path.relative_to(self.path).as_posix(), "is code")
 
     def wrong(self, name: str, reason: str) -> MissingError:
-        return MissingError(f'"{name}" of model "{self.path.name}" {reason}', hint="Fetch the model again.")
+        return MissingError(f'"{name}" of model "{self.path.name}" {reason}', hint=FETCH_MODEL)
 
     def code(self, name: str, reason: str) -> MissingError:
         return MissingError(

@@ -18,6 +18,8 @@ SIZES = {
 """Bytes an element, by the dtype's name in the format."""
 MOST_SHOWN = 300
 """Characters that a message takes over from a header."""
+FETCH_FILE, FETCH_MODEL = "Fetch the file again.", "Fetch the model again."
+"""The way out of a file, or of a folder of them, that is damaged."""
 LARGEST_HEADER = 100_000_000
 """In bytes; the limit of the format's own reader."""
 
@@ -87,9 +89,7 @@ def read_header(path: Path) -> Header:
         raise MissingError(f'cannot read weights "{_short(path)}": {error.strerror}') from error
     except (ValueError, RecursionError) as error:
         reason = "its header is nested too deep" if isinstance(error, RecursionError) else str(error)[:MOST_SHOWN]
-        raise MissingError(
-            f'"{_short(path)}" is not a good safetensors file: {reason}', hint="Fetch the file again."
-        ) from error
+        raise MissingError(f'"{_short(path)}" is not a good safetensors file: {reason}', hint=FETCH_FILE) from error
     return Header(entries, _notes(tree))
 
 

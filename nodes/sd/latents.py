@@ -16,11 +16,6 @@ MOST = 1 << 22
 
 def enlarged(latents: Latents, factor: float, method: str) -> Latents:
     """Enlarge every sample, as the node `upscale_latents` says."""
-    if latents.is_noise:
-        raise StepError(
-            "the latents are noise; enlarged, they would be noise no longer",
-            hint="Draw noise of the larger size, or enlarge what a sampler gives.",
-        )
     if latents.guide is not None:
         raise StepError(
             f"the latents carry a guide ({type(latents.guide).__name__}) that does not grow with them",

@@ -14,7 +14,7 @@ from typing import Self
 
 from graph.errors import MissingError
 from graph.filerefs import FileRef
-from nodes.sd.headers import Entry
+from nodes.sd.headers import FETCH_FILE, Entry
 from nodes.sd.pickles import read_entries
 from nodes.sd.search import find
 
@@ -202,4 +202,4 @@ def _not_a_lora(path: Path, unknown: Sequence[str]) -> MissingError:
 
 
 def _wrong(path: Path, reason: str) -> MissingError:
-    return MissingError(f'LoRA "{path.name}" {reason}', hint="Fetch the file again.")
+    return MissingError(f'LoRA "{path.name}" {reason}', hint=FETCH_FILE)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from graph.errors import MissingError
 from nodes.sd.archives import Member, members
-from nodes.sd.headers import MOST_SHOWN, SIZES, Entry, Header, read_header
+from nodes.sd.headers import FETCH_FILE, MOST_SHOWN, SIZES, Entry, Header, read_header
 from nodes.sd.inert import Name, Outside, Stub, read
 
 WRAPPERS = ("state_dict", "params_ema", "params")
@@ -71,9 +71,7 @@ def _looked(path: Path) -> Header:
         raise MissingError(f'cannot read weights "{_short(path)}": {error.strerror}') from error
     except ValueError as error:
         reason = str(error)[:MOST_SHOWN]
-        raise MissingError(
-            f'"{_short(path)}" is no good file of weights: {reason}', hint="Fetch the file again."
-        ) from error
+        raise MissingError(f'"{_short(path)}" is no good file of weights: {reason}', hint=FETCH_FILE) from error
 
 
 @lru_cache(maxsize=64)

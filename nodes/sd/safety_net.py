@@ -5,6 +5,7 @@ Source: diffusers, StableDiffusionSafetyChecker, whose layout this is; Rando et 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,8 @@ from torch.nn.functional import normalize
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from graph.values import Picture
-from nodes.sd.checkpoints import filled, without_memory
-from nodes.sd.configs import odd
+from nodes.sd.checkpoints import built, filled
 from nodes.sd.folders import ModelFolder, weights_in
-from nodes.sd.headers import MOST_SHOWN
 from nodes.sd.safety import vision
 
 CONCEPTS, CARES = 17, 3
@@ -29,6 +28,9 @@ _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 class SafetyNet(nn.Module):
     """CLIP's eyes, and the embeddings of what they are to look for."""
+
+    config_class = CLIPVisionConfig
+    """What it takes, said as the networks of transformers say it."""
 
     def __init__(self, config: CLIPVisionConfig) -> None:
         super().__init__()
@@ -55,16 +57,7 @@ class SafetyNet(nn.Module):
 
 def load_safety(path: Path, dtype: torch.dtype) -> nn.Module:
     """Build a checker on the CPU, in eval mode, with its weights as `dtype`. Raises MissingError."""
-    told = vision(path)
-    try:
-        if key := next(odd(CLIPVisionConfig, told), ""):
-            raise ValueError(f'"{key}" is {told[key]!r:.60}')
-        with without_memory():
-            module = SafetyNet(CLIPVisionConfig(**told))
-    except Exception as error:  # whatever a constructor makes of a senseless number
-        raise ModelFolder(path).wrong(
-            "config.json", f"does not describe a CLIPVisionModel: {error!s:.{MOST_SHOWN}}"
-        ) from error
+    module = built("safety checker", SafetyNet, vision(path), partial(ModelFolder(path).wrong, "config.json"))
     return filled(module, weights_in(path), path.name, dtype)
 
 

@@ -21,6 +21,7 @@ from diffusers.configuration_utils import FrozenDict
 
 from graph.errors import StepError
 from nodes.sd import compvis
+from nodes.sd.configs import undescribed
 from nodes.sd.methods import METHODS, SCHEDULES, SHAPED
 from nodes.sd.models import Model
 from nodes.sd.noise import TORCH_SEEDS
@@ -161,24 +162,37 @@ def create(model: Model, settings: Settings) -> Any:
 
 
 def _made(model: Model, scheduler: str, options: Mapping[str, Any]) -> Any:
-    config = model.json(*CONFIG)
-    own = str(config.get("_class_name"))
-    predicts, trained = config.get("prediction_type", "epsilon"), config.get("num_train_timesteps", 1000)
+    config = trained(model, CONFIG)
+    own, predicts = str(config.get("_class_name")), config.get("prediction_type", "epsilon")
     if predicts not in PREDICTIONS:
         raise model.wrong("/".join(CONFIG), f"says that the model predicts {predicts!r:.40}, which is not known")
-    if not isinstance(trained, int) or not 1 <= trained <= MOST_LEVELS:
-        raise model.wrong("/".join(CONFIG), f"names {trained!r:.40} levels of noise")
-    for key in ("beta_start", "beta_end", "trained_betas"):
-        if not _are_betas(config.get(key)):
-            raise model.wrong("/".join(CONFIG), f'has "{key}" that are no numbers between 0 and 1')
     if config.get("solver_order") not in (None, 1, 2, 3):
         raise model.wrong("/".join(CONFIG), f'has the unknown "solver_order" {config["solver_order"]!r:.40}')
     if not own.endswith("Scheduler") or not hasattr(diffusers, own):
-        raise model.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own}"')
+        raise model.wrong("/".join(CONFIG), f'names no scheduler that is known: "{own:.60}"')
     try:
         return deepcopy(_fresh(own, json.dumps(config), scheduler, tuple(sorted(options.items()))))
     except Exception as error:  # whatever a constructor makes of senseless numbers
-        raise model.wrong("/".join(CONFIG), f"does not describe a {scheduler}: {error}") from error
+        raise model.wrong("/".join(CONFIG), undescribed(scheduler, error)) from error
+
+
+def trained(model: Model, name: tuple[str, str], least: int = 1) -> dict[str, Any]:
+    """Read the config of a scheduler, and check what it says of the noise that the model was trained with.
+
+    Raises MissingError for fewer levels than `least`, for too many, and for shares of noise (betas) that are none, or
+    not as many as levels.
+    """
+    config = model.json(*name)
+    levels = config.get("num_train_timesteps", 1000)
+    if not isinstance(levels, int) or not least <= levels <= MOST_LEVELS:
+        raise model.wrong("/".join(name), f"names {levels!r:.40} levels of noise")
+    for key in ("beta_start", "beta_end", "trained_betas"):
+        if not _are_betas(config.get(key)):
+            raise model.wrong("/".join(name), f'has "{key}" that are no numbers between 0 and 1')
+    shares = config.get("trained_betas")
+    if isinstance(shares, list) and len(shares) != levels:
+        raise model.wrong("/".join(name), f'has {len(shares)} "trained_betas" for {levels} levels of noise')
+    return config
 
 
 def _are_betas(said: object) -> bool:

@@ -25,7 +25,7 @@ from nodes.sd.residency import weights
 from nodes.sd.room import check_room
 from nodes.sd.samplers import Schedule, refuse_level, schedule, takes_eta
 from nodes.sd.scripts import variant_at
-from nodes.sd.settings import Settings
+from nodes.sd.settings import Settings, keeping
 from nodes.sd.sights import check_guide
 from nodes.sd.starts import Begun, Start, starts
 from nodes.sd.steering import Held, active, steered
@@ -218,13 +218,9 @@ def _refuse_prompts(family: Family, positive: Conditioning, negative: Conditioni
 
 
 def _refuse(latents: Latents, noise: Latents | None, settings: Settings) -> None:
-    if latents.is_noise and settings.strength < 1:
-        raise StepError(
-            f"strength {settings.strength:g} would keep a part of the latents, but they are noise",
-            hint="Leave strength at 1, or give the latents of a picture (vae_encode).",
-        )
-    if noise is not None and latents.is_noise:
-        raise StepError("latents and noise are both noise", hint="Give the noise to latents alone.")
+    given = {"latents": latents, "noise": noise}
+    for _, message, hint in keeping(settings, [port for port, value in given.items() if value and value.is_noise]):
+        raise StepError(message, hint=hint)
     if noise is not None and not noise.is_noise:
         raise StepError("noise is given a clean picture", hint="Put a noise node there.")
     if noise is not None and noise.samples.shape != latents.samples.shape:
@@ -242,11 +238,6 @@ def _refuse_parts(latents: Latents, noise: Latents | None, settings: Settings) -
         raise StepError(
             f"the latents have noise of level {latents.level:.3g} left, and can only be sampled on from there",
             hint="Leave out noise and strength, and give the start_step at which the other sampler ended.",
-        )
-    if latents.is_noise and settings.start_step:
-        raise StepError(
-            f"start_step {settings.start_step} would keep a part of the latents, but they are noise",
-            hint="Leave start_step out, or give the latents of a picture (vae_encode) or of a sampler with end_step.",
         )
     if settings.is_part and isinstance(latents.guide, Inpainting):
         raise StepError(

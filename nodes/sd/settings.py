@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
+from graph.node import Misfit
 from nodes.sd.methods import METHODS, taking
 
 Compat = Literal["diffusers", "compvis"]
@@ -44,6 +45,26 @@ def check(settings: Settings) -> None:
     """Raise ValueError, a message and a way out in two lines, for settings that do not go together."""
     for message, way_out in (*_names(settings), *_steps(settings), *_compvis(settings)):
         raise ValueError(f"{message}\n{way_out}")
+
+
+def keeping(settings: Settings, noisy: Collection[str]) -> Iterator[Misfit]:
+    """What would keep a part of latents that are noise. noisy: the ports that noise arrives at."""
+    if "latents" not in noisy:
+        return
+    if settings.strength < 1:
+        yield Misfit(
+            "strength",
+            f"strength {settings.strength:g} would keep a part of the latents, but they are noise",
+            "Leave strength at 1, or give the latents of a picture (vae_encode).",
+        )
+    if "noise" in noisy:
+        yield Misfit("noise", "latents and noise are both noise", "Give the noise to latents alone.")
+    if settings.start_step:
+        yield Misfit(
+            "start_step",
+            f"start_step {settings.start_step} would keep a part of the latents, but they are noise",
+            "Leave start_step out, or give the latents of a picture (vae_encode) or of a sampler with end_step.",
+        )
 
 
 def _names(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -15,7 +15,7 @@ from typing import Any
 from graph.errors import MissingError
 from nodes.sd import conversion
 from nodes.sd.conversion import Entries, within
-from nodes.sd.headers import Weight
+from nodes.sd.headers import FETCH_FILE, Weight
 from nodes.sd.layouts import LAYOUTS, Encoder, Layout, text_config, unet_config, vae_config
 from nodes.sd.looks import looks_like
 from nodes.sd.pickles import read_entries, read_notes
@@ -124,7 +124,7 @@ class SingleFile:
         return "epsilon" if re.search("512|base|eps", name) and not re.search("768|v[-_]?pred", name) else ""
 
     def wrong(self, name: str, reason: str) -> MissingError:
-        return MissingError(f'checkpoint "{self.path.name}" {reason} ({name})', hint="Fetch the file again.")
+        return MissingError(f'checkpoint "{self.path.name}" {reason} ({name})', hint=FETCH_FILE)
 
     def code(self, name: str, reason: str) -> MissingError:
         return self.wrong(name, reason)
@@ -220,7 +220,7 @@ def _built(path: Path, component: str, build: Callable[[], Built]) -> Network:
         config, entries = build()
     except (KeyError, IndexError, ValueError) as error:
         lacks = f'lacks the weight "{error.args[0]}"' if isinstance(error, KeyError) else f"is not whole: {error}"
-        raise MissingError(f'the "{component}" in "{path.name}" {lacks}', hint="Fetch the file again.") from error
+        raise MissingError(f'the "{component}" in "{path.name}" {lacks}', hint=FETCH_FILE) from error
     return Network(config, {name: Weight(path, entry) for name, entry in entries.items()})
 
 

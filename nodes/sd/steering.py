@@ -21,7 +21,7 @@ from nodes.sd.families import Steering, Task
 from nodes.sd.halves import unbatched
 from nodes.sd.residency import weights
 
-ALIKE = ("cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type")
+ALIKE = ("cross_attention_dim", "block_out_channels", "layers_per_block", "addition_embed_type", "class_embed_type")
 """What the configs of a ControlNet and of its U-Net have in common: it is a copy of the U-Net's first half."""
 
 

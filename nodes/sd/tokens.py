@@ -15,7 +15,7 @@ from transformers import CLIPTokenizer
 
 from graph.errors import MissingError, StepError
 from nodes.sd.families import Passage, tokenizer_of
-from nodes.sd.headers import MOST_SHOWN
+from nodes.sd.headers import FETCH_MODEL, MOST_SHOWN
 from nodes.sd.models import Model
 from nodes.sd.prompts import Paragraphs, Piece
 from nodes.sd.tokenizers import OPEN_CLIP
@@ -24,7 +24,6 @@ CLIP_WORDS = 49408
 """Of the vocabulary that all of Stable Diffusion's text encoders read by."""
 LARGEST_WORDS = 16 << 20
 """In bytes; OpenCLIP's file unpacks to 3.2 MB."""
-FETCH = "Fetch the model again."
 MARKS = ("bos_token_id", "eos_token_id", "pad_token_id")
 """What stands at the beginning, at the end, and behind it."""
 SHORTEST = 3
@@ -76,7 +75,7 @@ def chunked(model: Model, digest: str, component: str, config: Any, passage: Pas
     if longest < SHORTEST:
         raise MissingError(
             f'"{component}" of model "{model.path.name}" takes {longest} tokens, too few for a word between its marks',
-            hint=FETCH,
+            hint=FETCH_MODEL,
         )
     _refuse_unknown([getattr(tokenizer, name) for name in MARKS], config.vocab_size)
     reach = COMMA_REACH if passage.chunks > 1 else 0
@@ -137,7 +136,7 @@ def _read(tokenizer: Any, text: str) -> Any:
     try:
         return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     except Exception as error:  # as above, of the Rust tokenizers
-        raise MissingError(f"the tokenizer cannot be used: {error!s:.{MOST_SHOWN}}", hint=FETCH) from error
+        raise MissingError(f"the tokenizer cannot be used: {error!s:.{MOST_SHOWN}}", hint=FETCH_MODEL) from error
 
 
 def _refuse_unknown(ids: Sequence[int], known: int) -> None:
@@ -209,7 +208,7 @@ def _tokenizer(place: Path, says: tuple[tuple[str, Any], ...], model: str, diges
         return tokenizer
     except Exception as error:  # the Rust tokenizers raise plain Exception for a damaged file
         raise MissingError(
-            f'cannot read the tokenizer of model "{model}": {error!s:.{MOST_SHOWN}}', hint=FETCH
+            f'cannot read the tokenizer of model "{model}": {error!s:.{MOST_SHOWN}}', hint=FETCH_MODEL
         ) from error
 
 

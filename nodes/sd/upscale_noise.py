@@ -12,11 +12,12 @@ from graph.node import Context
 from graph.values import Denoiser, Latents, Picture, SmallPicture
 from nodes.sd import families
 from nodes.sd.autoencoder import check_sides, to_tensor
+from nodes.sd.configs import undescribed
 from nodes.sd.families.x4 import NOISING
 from nodes.sd.models import Model, opened
 from nodes.sd.noise import generator, refuse_size, unit_noise
 from nodes.sd.pixels import check_area
-from nodes.sd.samplers import MOST_LEVELS
+from nodes.sd.samplers import trained
 from nodes.sd.tensors import freeze
 
 MOST_NOISE = 350
@@ -45,13 +46,10 @@ def upscale_noise(ctx: Context, model: Denoiser, picture: Picture, seed: int, le
 
 def _scheduler(model: Model, level: int) -> DDPMScheduler:
     """What puts the noise on. Raises StepError for a level that the model was not trained at, or MissingError."""
-    highest, config = model.index.get("max_noise_level", MOST_NOISE), model.json(*NOISING)
-    trained = config.get("num_train_timesteps", 1000)
-    if not isinstance(trained, int) or not MOST_NOISE < trained <= MOST_LEVELS:
-        raise model.wrong("/".join(NOISING), f"names {trained!r:.40} levels of noise")
+    highest, config = model.index.get("max_noise_level", MOST_NOISE), trained(model, NOISING, MOST_NOISE + 1)
     if not isinstance(highest, int) or level > highest:
         raise StepError(f"noise_level is {level}, but the model takes at most {highest!r:.40}")
     try:
         return DDPMScheduler.from_config(config)
     except Exception as error:  # whatever a constructor makes of senseless numbers
-        raise model.wrong("/".join(NOISING), f"does not describe a DDPMScheduler: {error}") from error
+        raise model.wrong("/".join(NOISING), undescribed("DDPMScheduler", error)) from error

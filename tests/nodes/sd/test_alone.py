@@ -185,6 +185,19 @@ def test_a_controlnet_for_stable_diffusion_xl_is_the_pipelines(cfg: float, base:
     compare("sdxl", "ControlNet", "euler", test_sdxl.expected(pipe, "euler", **call), latents)
 
 
+def test_a_controlnet_that_wants_classes_is_refused_before_any_step(whole: Any, ctx: Any, tmp_path: Path) -> None:
+    edges = net(whole.unet, 4, class_embed_type="identity")
+    edges.save_pretrained(tmp_path / "edges")
+    edges.folder = tmp_path / "edges"
+    parts = model(whole.folder, ctx)
+    words = TextEncode(text=PROMPT).run(ctx, parts.text_encoder)
+    noise = Noise(seed=5, width=64, height=64).run(ctx, parts.model)
+
+    with pytest.raises(StepError, match="is made for a model with class_embed_type identity, but this one has None"):
+        Sampler(steps=2).run(ctx, parts.model, words, words, noise, controls=[control(edges, ctx, picture((64, 64)))])
+    assert [] == ctx.steps
+
+
 def test_a_controlnet_for_another_model_is_refused_before_any_step(
     whole: Any, base: Any, ctx: Any, tmp_path: Path
 ) -> None:

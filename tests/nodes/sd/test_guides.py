@@ -250,7 +250,9 @@ def test_noise_levels_end_where_the_model_says(spoiled_upscaler: Path, ctx: Any)
         UpscaleNoise(noise_level=351)
 
 
-@pytest.mark.parametrize("changes", [{"num_train_timesteps": 10**12}, {"beta_schedule": "none"}])
+@pytest.mark.parametrize(
+    "changes", [{"num_train_timesteps": 10**12}, {"beta_schedule": "none"}, {"trained_betas": [0.5]}]
+)
 def test_a_senseless_schedule_of_noise_is_named(changes: Any, spoiled_upscaler: Path, ctx: Any) -> None:
     edit(spoiled_upscaler / "low_res_scheduler" / "scheduler_config.json", **changes)
 

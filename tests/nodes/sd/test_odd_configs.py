@@ -73,6 +73,24 @@ def test_what_is_no_number_where_one_is_needed_is_named(
 
 @pytest.mark.parametrize(
     ("component", "key", "value"),
+    [("unet", "downsample_padding", 2), ("text_encoder", "output_hidden_states", "x")],
+)
+def test_what_builds_and_cannot_be_computed_with_is_named(
+    component: str, key: str, value: object, spoiled: Path, ctx: Any, fresh: Any
+) -> None:
+    edit(spoiled / component / "config.json", **{key: value})
+
+    assert key in refused(spoiled, ctx)
+
+
+def test_sides_are_halved_with_padding_on_one_side_too(spoiled: Path, ctx: Any, fresh: Any) -> None:
+    edit(spoiled / "unet" / "config.json", downsample_padding=0)
+
+    use(spoiled, ctx)
+
+
+@pytest.mark.parametrize(
+    ("component", "key", "value"),
     [
         ("unet", "layers_per_block", 900_000),
         ("unet", "transformer_layers_per_block", [[900_000]]),
@@ -137,6 +155,13 @@ def test_a_schedule_of_senseless_numbers_is_refused(key: str, value: object, spo
     assert key in refused(spoiled, ctx)
 
 
+@pytest.mark.parametrize("key", ["beta_schedule", "_class_name"])
+def test_a_long_word_in_a_schedule_is_not_told_at_its_length(key: str, spoiled: Path, ctx: Any) -> None:
+    edit(spoiled / "scheduler" / "scheduler_config.json", **{key: "x" * 5_000})
+
+    assert "scheduler/scheduler_config.json" in refused(spoiled, ctx)
+
+
 @pytest.mark.parametrize("key", ["block_out_channels", "scaling_factor"])
 @pytest.mark.parametrize("value", [*ODD, 10**400], ids=lambda value: str(value)[:9])
 def test_a_vae_by_itself_is_refused_when_it_is_found(key: str, value: object, spoiled: Path) -> None:
@@ -153,6 +178,14 @@ def test_a_controlnet_by_itself_is_refused(key: str, value: object, whole: Any, 
     edit(tmp_path / "net" / "config.json", **{key: value})
 
     with pytest.raises(MissingError, match=key), weights.use(_net(tmp_path / "net", ctx), ctx):
+        pass
+
+
+def test_a_controlnet_that_does_not_halve_the_sides_is_refused(whole: Any, tmp_path: Path, ctx: Any) -> None:
+    ControlNetModel.from_unet(whole.unet).save_pretrained(tmp_path / "net")
+    edit(tmp_path / "net" / "config.json", downsample_padding=2)
+
+    with pytest.raises(MissingError, match='"downsample_padding" is 2'), weights.use(_net(tmp_path / "net", ctx), ctx):
         pass
 
 
@@ -198,8 +231,9 @@ PUBLISHED: dict[str, tuple[type, dict[str, Any]]] = {
         {
             "addition_embed_type_num_heads": 64, "addition_time_embed_dim": 256, "attention_head_dim": [5, 10, 20],
             "block_out_channels": [320, 640, 1280], "class_embed_type": None, "conv_in_kernel": 3,
-            "cross_attention_dim": 2048, "cross_attention_norm": None, "encoder_hid_dim": None, "freq_shift": 0,
-            "in_channels": 9, "mid_block_only_cross_attention": None, "mid_block_scale_factor": 1, "norm_eps": 1e-05,
+            "cross_attention_dim": 2048, "cross_attention_norm": None, "downsample_padding": 1,
+            "encoder_hid_dim": None, "freq_shift": 0, "in_channels": 9, "mid_block_only_cross_attention": None,
+            "mid_block_scale_factor": 1, "norm_eps": 1e-05,
             "num_attention_heads": None, "num_class_embeds": None, "power": 0.6666666666666666,
             "projection_class_embeddings_input_dim": 2816, "sample_size": 128, "time_cond_proj_dim": None,
             "time_embedding_dim": None, "transformer_layers_per_block": [1, 2, 10], "upcast_attention": None,

@@ -151,6 +151,16 @@ def test_a_folder_that_is_no_checker_is_named(tmp_path: Path) -> None:
         SafetyFile.find(str(tmp_path), tmp_path)
 
 
+def test_a_senseless_config_is_named(checker: tuple[Any, Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(checker[1], tmp_path / "odd")
+    config = json.loads((copy / "config.json").read_text())
+    config["vision_config"]["patch_size"] = None
+    (copy / "config.json").write_text(json.dumps(config))
+
+    with pytest.raises(MissingError, match=r'"config\.json" .* a safety checker: "patch_size" is None'):
+        load_safety(copy, torch.float32)
+
+
 def test_its_weights_stay_until_others_are_read(checker: tuple[Any, Path], ctx: Any, picture: Picture) -> None:
     weights = Weights()
     first, other = (ModelHandle(digest, "safety_checker", "clip") for digest in "ab")

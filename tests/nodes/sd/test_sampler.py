@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from graph.errors import MissingError, StepError, Stopped
+import darkroom
+from graph.errors import MissingError, StepError, Stopped, WorkflowError
 from graph.values import Latents
+from graph.workflow import parse
 from nodes.noise import Noise
 from nodes.sampler import Sampler
 from nodes.sd.folders import ModelFolder
@@ -31,6 +34,29 @@ def test_noise_with_a_strength_below_1_is_explained(strength: float, lab: Lab) -
         lab.sample(lab.noise, strength=strength)
 
     assert "Leave strength at 1" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("s: {use: sampler, LINKS, strength: 0.8}", "strength 0.8 would keep"),
+        ("s: {use: sampler, LINKS, start_step: 5}", "start_step 5 would keep"),
+        ("s: {use: sampler, LINKS, noise: $noise}", "latents and noise are both noise"),
+        ("s: {use: upscale_latents, latents: $noise}", "they would be noise no longer"),
+    ],
+)
+def test_noise_where_a_picture_is_needed_is_told_by_check(given: str, named: str, tmp_path: Path) -> None:
+    links = "model: $model, positive: $text, negative: $text, latents: $noise"
+    text = f"""\
+darkroom: 1
+nodes:
+  model: {{use: load_model, path: "builtin:tiny"}}
+  text: {{use: text_encode, text_encoder: $model.text_encoder, text: a cat}}
+  noise: {{use: noise, model: $model}}
+  {given.replace("LINKS", links)}
+"""
+    with pytest.raises(WorkflowError, match=named):
+        darkroom.check(parse(text.encode(), "a.yaml", tmp_path))
 
 
 @pytest.mark.parametrize(("steps", "smallest"), [(1, 1.0), (30, 0.034), (49, 0.021), (1000, 0.001), (3, 0.334)])
