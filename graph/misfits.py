@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from graph.errors import Mistake
-from graph.node import Node, outputs
+from graph.node import Node, outputs, source
 from graph.sources import Choice, From, Source
 from graph.steps import Step
 
@@ -20,17 +20,21 @@ def misfits(steps: Mapping[str, Step]) -> Iterator[Mistake]:
     for step in steps.values():
         if step.node.misfits is Node.misfits or step.instance is None or step.off or step.when:
             continue
-        arriving = {port: word for port, source in step.inputs.items() if (word := _word(source, steps))}
-        for name, message, hint in step.instance.misfits(arriving):
-            yield Mistake("bad-value", f"{step.name}: {message}", step.place_of(name), hint)
+        arriving = {port: word for port, taken in step.inputs.items() if (word := _word(taken, steps))}
+        try:
+            for name, message, hint in step.instance.misfits(arriving):
+                yield Mistake("bad-value", f"{step.name}: {message}", step.place_of(name), hint)
+        except Exception as error:  # of a node of the user's own
+            what = f"{step.name}: a {step.kind} cannot say what fits it: {type(error).__name__}: {error}"
+            yield Mistake("bad-value", what, step.place, f"This is a bug in {source(step.node)}.")
 
 
-def _word(source: Source, steps: Mapping[str, Step]) -> str:
+def _word(taken: Source, steps: Mapping[str, Step]) -> str:
     """What is known of a source; of a choice, what all of it are; "" where that is nothing."""
-    if isinstance(source, Choice):
-        words = {_word(option, steps) for option in source.options}
+    if isinstance(taken, Choice):
+        words = {_word(option, steps) for option in taken.options}
         return words.pop() if len(words) == 1 else ""
-    if not isinstance(source, From) or source.step not in steps:
+    if not isinstance(taken, From) or taken.step not in steps:
         return ""
-    node = steps[source.step].node
-    return node.gives.get(list(outputs(node))[source.output], "")
+    node = steps[taken.step].node
+    return node.gives.get(list(outputs(node))[taken.output], "")

@@ -40,9 +40,19 @@ class Chill(Node, kind="chill", version=1):
         return drink
 
 
+class Spill(Node, kind="spill", version=1):
+    """Fail to say what fits."""
+
+    def misfits(self, arriving: Mapping[str, str]) -> Iterable[Misfit]:
+        raise ZeroDivisionError("on the floor")
+
+    def run(self, ctx: Context, drink: str) -> str:
+        return drink
+
+
 @pytest.fixture
 def bar(tmp_path: Path) -> Lab:
-    return Lab(tmp_path, Registry(MappingProxyType({node.kind: node for node in (Boil, Chill, Say)})))
+    return Lab(tmp_path, Registry(MappingProxyType({node.kind: node for node in (Boil, Chill, Say, Spill)})))
 
 
 BASE = """\
@@ -91,3 +101,12 @@ def test_defaults_of_a_kind_count_and_are_told_once(bar: Lab) -> None:
     mugs = ("mug: {use: chill, drink: $tea}", "cup: {use: chill, drink: $tea}")
 
     assert 1 == len(told(bar, *mugs, before="defaults: {chill: {ice: 2}}\n"))
+
+
+def test_a_node_that_fails_to_say_it_is_named_with_its_file(bar: Lab) -> None:
+    (mistake,) = told(bar, "a: {use: spill, drink: $water}")
+
+    assert "a: a spill cannot say what fits it: ZeroDivisionError: on the floor" == mistake.message
+    assert f"This is a bug in {__file__}." == mistake.hint
+    assert mistake.place
+    assert mistake.place.text.endswith("a: {use: spill, drink: $water}")
