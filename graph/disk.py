@@ -128,8 +128,7 @@ class Disk:
         with self._lock:
             batch = self._waiting[0]
             batch.remember(result, blobs)
-            if self._leases.held:
-                self._give_up(result.key)
+            self._give_up(result.key)
         was_work = bool(blobs) and result.seconds > _WAIT  # without values it is what a shared cache told
         if was_work or batch.is_large():
             self._commit()

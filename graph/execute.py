@@ -49,7 +49,7 @@ from graph.provenance import versions
 from graph.ready import Done, Off, Outcome, Ready, Wait, World, prepare, value_of
 from graph.remaking import Remaking
 from graph.results import Results, finished
-from graph.steps import Step
+from graph.steps import Step, values_of
 from graph.turns import Turns
 from graph.values import ModelHandle
 
@@ -154,9 +154,8 @@ class _Run:
 
         Raises Stopped if the user asked to stop.
         """
+        self.stop.check()
         step = planned.step
-        if self.stop.signal:
-            self.stop.check()
         try:
             self._settle(planned)
         except (Stopped, KeyboardInterrupt):
@@ -311,7 +310,8 @@ class _Run:
         every = (*blobs, encode(said)) if said else blobs
         digests = tuple(map(_DIGEST, every))
         before = self._expected(step, ready, seconds)
-        if before and before[: len(blobs)] != digests[: len(blobs)] and (word := surprise(step, blobs)):
+        is_other = before and values_of(step, before) != values_of(step, digests)
+        if is_other and (word := surprise(step, blobs)):
             self.sink.emit(Warned(word, step.name))
         self.held.keep(step.name, blobs)
         if said:

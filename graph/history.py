@@ -116,13 +116,8 @@ def note(
             cache.note_again(before[0])
             return
     ending: Ending = "stopped" if stopped else "done" if finished.ok else "failed"
-    computed: float = 0
-    saved: float = 0
-    for node in ended:
-        if node.action == "hit":
-            saved += node.seconds
-        else:
-            computed += node.seconds
+    computed = sum(node.seconds for node in ended if node.action != "hit")
+    saved = sum(node.seconds for node in ended if node.action == "hit")
     past = Past(
         asked, ending, finished.seconds, finished.ran, finished.hits, finished.skipped, finished.failed,
         computed, saved, ended, outputs, dict(versions()),

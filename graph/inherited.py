@@ -35,7 +35,7 @@ def inherit(scope: Scope, steps: Mapping[str, Step], order: Iterable[str]) -> di
     givers: dict[str, FileRef] = {}
     proposed: dict[FileRef, Proposed] = {}
     for name in order:
-        file = _own(steps[name]) or (_handed_on(steps[name], steps, givers) if givers else None)
+        file = _own(steps[name]) or _handed_on(steps[name], steps, givers)
         if file:
             givers[name] = file
             if file not in proposed:

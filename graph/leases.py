@@ -46,8 +46,7 @@ class Leases:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self.held: set[str] = set()
-        """Keys."""
+        self._held: set[str] = set()
         self._watched: dict[str, tuple[_Row, float, float]] = {}
         """By key: what was seen last, when, and for how long it did not change."""
         self._timer: threading.Timer | None = None
@@ -56,7 +55,7 @@ class Leases:
     def claim(self, key: str) -> str:
         """Take the lease of a key; or give the number of the process that has it."""
         with self._lock:
-            if key in self.held:
+            if key in self._held:
                 return _process(self._store.name)
             seen = self._row(key)
             if seen and not self._is_free(key, seen):
@@ -68,9 +67,9 @@ class Leases:
                         return _process(now[0])
                     reached("lease.claim")
                     index.execute("REPLACE INTO leases VALUES (?, ?, 0)", (key, self._store.name))
-                    self.held.add(key)  # before anybody else can write: see `holds`
+                    self._held.add(key)  # before anybody else can write: see `holds`
             except BaseException:
-                self.held.discard(key)
+                self._held.discard(key)
                 raise
             self._watched.pop(key, None)
             self._beat_later()
@@ -78,19 +77,21 @@ class Leases:
 
     def holds(self, key: str) -> bool:
         """Whether a lease is held; inside a transaction of this store, whether its row is to stay."""
-        return key in self.held
+        return key in self._held
 
     def give_up(self, key: str) -> bool:
         """Hold a lease no longer, and say whether it was held. Its row is whoever's who commits next."""
+        if key not in self._held:  # of nearly every step
+            return False
         with self._lock:
-            held = key in self.held
-            self.held.discard(key)
+            held = key in self._held
+            self._held.discard(key)
             return held
 
     def close(self) -> None:
         """Give no further sign of life."""
         with self._lock:
-            self.held.clear()
+            self._held.clear()
             if self._timer:
                 self._timer.cancel()
 
@@ -109,7 +110,7 @@ class Leases:
         return still > PATIENCE
 
     def _beat_later(self) -> None:
-        if not self._timer and self.held:
+        if not self._timer and self._held:
             self._timer = threading.Timer(BEAT, self._beat)
             self._timer.daemon = True
             self._timer.start()

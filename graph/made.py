@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_type_hints
@@ -71,8 +72,8 @@ def remarks(step: Step, digests: Sequence[str], read: Callable[[str], bytes | No
     digests: of all that the result holds.
     """
     for digest in digests[len(outputs(step.node)) :]:
-        if data := read(digest):
-            found = decode(data) if is_known(data) else ()
+        with suppress(ValueError):  # a result from elsewhere may hold anything there
+            found = decode(read(digest) or b"")
             return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
     return []
 

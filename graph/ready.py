@@ -177,14 +177,8 @@ def takes(source: Source, outcomes: Outcomes) -> Sequence[From]:
 
 def taken_by(step: Step, outcomes: Outcomes) -> list[From]:
     """The outputs of other steps that a step takes, for its ports and parameters."""
-    taken: list[From] = []
-    for sources in (step.inputs, step.linked):
-        for source in sources.values():
-            if isinstance(source, From):
-                taken.append(source)
-            else:
-                taken.extend(takes(source, outcomes))
-    return taken
+    sources = (*step.inputs.values(), *step.linked.values())
+    return [origin for source in sources for origin in takes(source, outcomes)]
 
 
 def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:
@@ -194,9 +188,7 @@ def value_of(source: Source, outcomes: Outcomes, read: Read) -> Any:
     if isinstance(source, Constant):
         return source.value
     if isinstance(source, Gather):
-        return [
-            _read(item, read) if isinstance(item, From) else value_of(item, outcomes, read) for item in source.items
-        ]
+        return [value_of(item, outcomes, read) for item in source.items]
     if isinstance(source, Blend):
         return "".join(part if isinstance(part, str) else _text(_read(part, read)) for part in source.parts)
     taken = chosen(source, outcomes)

@@ -59,9 +59,8 @@ def put_rows(index: sqlite3.Connection, into: str, rows: Iterable[tuple[object, 
 def result_row(result: Result) -> tuple[object, ...]:
     """The row of a result, sealed."""
     key, outputs, recipe, seconds, made, memory = result
-    digests, text, seconds, made = " ".join(outputs).encode(), as_bytes(recipe), float(seconds), float(made)
-    numbers = f"{seconds!r}\n{made!r}\n{memory!r}".encode()
-    return key, digests, text, seconds, made, memory, _sealed((as_bytes(key), digests, text, numbers))
+    row = (key, " ".join(outputs).encode(), as_bytes(recipe), float(seconds), float(made), memory)
+    return (*row, seal_of(*row))
 
 
 def blob_row(blob: Blob, now: float, cost: float) -> tuple[object, ...]:
@@ -77,13 +76,10 @@ def note_row(note: Note, now: float) -> tuple[object, ...]:
 
 def seal_of(*columns: object) -> bytes:
     """What a row with these columns is sealed by."""
-    return _sealed(
+    parts = [
         column if type(column) is bytes else as_bytes(column if type(column) is str else repr(column))
         for column in columns
-    )
-
-
-def _sealed(parts: Iterable[bytes]) -> bytes:
+    ]
     return hashlib.sha256(b"\n".join(parts)).digest()[:16]
 
 

@@ -10,11 +10,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from graph.conditions import Condition, holds, links
 from graph.errors import DarkroomError, MissingError, Mistake, Place, WorkflowError, suggest
 from graph.fields import Given, checked, fitted, scalar_of, shown
-from graph.filerefs import Default
 from graph.inherited import inherit
 from graph.lookup import Found, Scope, fits, resolve
 from graph.misfits import misfits
@@ -29,9 +29,7 @@ from graph.unknown import is_meant, tell_unknown, tell_unknown_kind
 from graph.wanted import find_wanted, idle, unsaved, unused, writers
 from graph.workflow import Entry, Expression, First, Input, Link, Literal, Many, Template, Workflow
 
-_NOTHING: Mapping[str, Input] = MappingProxyType({})
-_NO_DEFAULTS: Mapping[str, Default] = MappingProxyType({})
-_NO_FACTS: Mapping[str, Source] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 DEVICE = re.compile(r"auto|cpu|(cuda|xpu|mps)(:\d{1,3})?")
 """What a device may be called, on whatever machine it is."""
 
@@ -95,7 +93,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         scope.tell("bad-value", message, entry.place, suggest(entry.device, ("auto", "cpu", "cuda", "mps", "xpu")))
     fixed, linked, instance = _parameters(scope, entry, node, given)
     inputs = _inputs(scope, entry, node, given)
-    off, when, facts = _condition(scope, entry, entry.when) if entry.when else ("", None, _NO_FACTS)
+    off, when, facts = _condition(scope, entry, entry.when) if entry.when else ("", None, _NOTHING)
     needs = dict[str, None]()
     for sources in (inputs, linked, facts, _after(scope, entry)):
         for source in sources.values():
@@ -121,7 +119,7 @@ def _step(scope: Scope, entry: Entry) -> Step | None:
         folder=scope.workflow.folder,
         own=entry.inputs,
         defaults=defaults,
-        proposed=_NO_DEFAULTS,
+        proposed=_NOTHING,
     )
 
 
@@ -341,11 +339,7 @@ def _gives(node: type[Node], port: Port) -> bool:
 
 def _after(scope: Scope, entry: Entry) -> Mapping[str, Source]:
     """What a node waits for without taking it."""
-    return (
-        {link.name: found.source for link in entry.after if (found := resolve(scope, link))}
-        if entry.after
-        else _NO_FACTS
-    )
+    return {link.name: found.source for link in entry.after if (found := resolve(scope, link))}
 
 
 def _condition(scope: Scope, entry: Entry, when: Condition) -> tuple[str, Condition | None, Mapping[str, Source]]:
@@ -354,11 +348,11 @@ def _condition(scope: Scope, entry: Entry, when: Condition) -> tuple[str, Condit
     for link in links(when):
         found = resolve(scope, link)
         if found is None:
-            return "", None, _NO_FACTS
+            return "", None, _NOTHING
         if found.many or found.type not in SCALARS:
             got = type_name(found.type, found.many)
             scope.tell("wrong-type", f"{entry.name}.when takes texts and numbers, but {link} gives {got}", link.place)
-            return "", None, _NO_FACTS
+            return "", None, _NOTHING
         facts[str(link)] = found.source
     if any(not isinstance(source, Constant) for source in facts.values()):
         return "", when, facts
@@ -366,11 +360,11 @@ def _condition(scope: Scope, entry: Entry, when: Condition) -> tuple[str, Condit
         on = holds(when, lambda link: _constant_value(facts[str(link)]))
     except WorkflowError as error:
         scope.mistakes.extend(error.mistakes)
-        return "", None, _NO_FACTS
+        return "", None, _NOTHING
     except DarkroomError as error:
         scope.tell("bad-condition", f"{entry.name}.when: {error.message}", entry.place, error.hint)
-        return "", None, _NO_FACTS
-    return ("" if on else f"its condition is false ({_told(facts)})"), None, _NO_FACTS
+        return "", None, _NOTHING
+    return ("" if on else f"its condition is false ({_told(facts)})"), None, _NOTHING
 
 
 def _constant_value(source: Source) -> object:
